@@ -1,0 +1,15 @@
+//! The pure core of admission: who may occupy the backend, in what order, and who is told no.
+//!
+//! **Nothing here does IO, reads a clock, emits a metric or knows tokio.** Time is an argument,
+//! costs are integers, decisions are values. The shell that makes it concurrent is
+//! [`crate::gate`].
+
+mod outcome;
+mod reason;
+mod scheduler;
+mod units;
+
+pub use outcome::Outcome;
+pub use reason::RejectReason;
+pub use scheduler::{Entry, Order, Pick, Scheduler, Waiter};
+pub use units::{Budget, BudgetError, Decimal, MAX_PERMITS, UNITS_PER_TASK};

@@ -1,0 +1,144 @@
+//! The pump: from the channel to the scheduler, and from the scheduler to whom it picks.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokio::sync::mpsc;
+
+use super::{BROKEN, Core, Permit, Ticket};
+use crate::admission::{Entry, Pick, Scheduler};
+use crate::sync::atomic::{Ordering, fence};
+use crate::sync::{Arc, TryLockError};
+
+/// Grants gathered under the lock before they are handed out without it.
+const BATCH: usize = 32;
+
+/// Husks that are too few to bother with.
+const PURGE_FLOOR: usize = 64;
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(super) struct Queue {
+    receiver: mpsc::UnboundedReceiver<Entry<Ticket>>,
+    scheduler: Scheduler<Ticket>,
+}
+
+impl Queue {
+    pub(super) fn new(receiver: mpsc::UnboundedReceiver<Entry<Ticket>>) -> Self {
+        Self {
+            receiver,
+            scheduler: Scheduler::default(),
+        }
+    }
+}
+
+type Grants = Vec<(Ticket, Permit)>;
+
+impl Core {
+    /// Looks at who is next, after anything has changed: an arrival, a departure, a permit that
+    /// came back while somebody waits, a resize.
+    ///
+    /// The mark is set first; then the lock is taken, or somebody has it and will see the mark.
+    /// So no change goes unseen, nobody waits, and no thread is special.
+    pub(super) fn pump(self: &Arc<Self>) {
+        loop {
+            self.dirty.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            let mut queue = match self.queue.try_lock() {
+                Ok(queue) => queue,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => return self.break_down(),
+            };
+            let mut grants = Grants::new();
+            while grants.len() < BATCH && self.dirty.swap(false, Ordering::SeqCst) {
+                self.guarded_round(&mut queue, &mut grants);
+            }
+            drop(queue);
+            let returned = hand_out(grants);
+            // Pairs with the fence above: a mark set while the lock was held is seen here.
+            fence(Ordering::SeqCst);
+            if !returned && !self.dirty.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// One round that closes the gate rather than poison it, should the scheduler panic.
+    fn guarded_round(self: &Arc<Self>, queue: &mut Queue, grants: &mut Grants) {
+        let round = catch_unwind(AssertUnwindSafe(|| self.round(queue, grants)));
+        if round.is_err() {
+            self.break_down();
+        }
+        if self.state.load(Ordering::Acquire) == BROKEN {
+            // Dropping a ticket ends its wait as `Internal`.
+            while queue.receiver.try_recv().is_ok() {}
+            queue.scheduler = Scheduler::default();
+        }
+    }
+
+    fn break_down(&self) {
+        self.state.store(BROKEN, Ordering::Release);
+    }
+
+    fn round(self: &Arc<Self>, queue: &mut Queue, grants: &mut Grants) {
+        let now = (self.clock)();
+        let order = self.bounds.load().order;
+        let Queue {
+            receiver,
+            scheduler,
+        } = queue;
+        while let Ok(entry) = receiver.try_recv() {
+            scheduler.push(entry);
+        }
+        while grants.len() < BATCH {
+            let idle = self.semaphore.available_permits();
+            let free = u32::try_from(idle).unwrap_or(u32::MAX);
+            match scheduler.pick(now, order, free, self.limit_units()) {
+                Pick::Empty | Pick::Hold => break,
+                Pick::Expired(entry) => {
+                    if entry.waiter.expire() {
+                        self.queued.sub(entry.waiter.bytes());
+                    }
+                }
+                Pick::Grant(entry, units) => {
+                    let Some(permit) = self.try_permit(units) else {
+                        // An arrival that read an empty ledger was quicker. It pumps when done.
+                        scheduler.put_back(entry, order);
+                        break;
+                    };
+                    if entry.waiter.grant() {
+                        self.queued.sub(entry.waiter.bytes());
+                        grants.push((entry.waiter, permit));
+                    } else {
+                        permit.give_back_quietly();
+                    }
+                }
+            }
+        }
+        if grants.len() == BATCH {
+            // There may be more: another round after these are handed out.
+            self.dirty.store(true, Ordering::SeqCst);
+        }
+        let (waiting, _) = self.queued.read();
+        if scheduler.len() > 2 * waiting as usize + PURGE_FLOOR {
+            scheduler.purge();
+        }
+        let oldest = scheduler.oldest().map_or(u64::MAX, |arrived| {
+            let micros = arrived.saturating_duration_since(self.epoch).as_micros();
+            u64::try_from(micros).unwrap_or(u64::MAX - 1)
+        });
+        self.oldest.store(oldest, Ordering::Release);
+    }
+}
+
+/// Hands the grants out, without the lock. True if a permit came back because its client left
+/// after it was chosen: then somebody else is to have it.
+fn hand_out(grants: Grants) -> bool {
+    let mut returned = false;
+    for (ticket, permit) in grants {
+        if let Err(permit) = ticket.hand_over(permit) {
+            permit.give_back_quietly();
+            returned = true;
+        }
+    }
+    returned
+}

@@ -1,0 +1,83 @@
+//! A new limit while requests are running: grow at once, shrink as permits come back.
+
+use super::{Core, Gate};
+use crate::admission::Budget;
+use crate::sync::atomic::{Ordering, fence};
+
+impl Gate {
+    /// Sets a new budget. More permits are usable at once. Fewer: free ones vanish now, the rest
+    /// as they come back; **no request that holds a permit is revoked**.
+    pub fn resize(&self, budget: Budget) {
+        let core = &self.core;
+        {
+            let _one_at_a_time = core
+                .resizing
+                .lock()
+                .expect("nothing panics under this lock");
+            let old = u64::from(core.limit_units());
+            let new = u64::from(budget.limit_units());
+            core.budget.store(std::sync::Arc::new(budget));
+            core.limit_units
+                .store(budget.limit_units(), Ordering::Release);
+            if new >= old {
+                core.grow(new - old);
+            } else {
+                core.shrink(old - new);
+            }
+        }
+        core.pump();
+    }
+}
+
+impl Core {
+    /// Growing cancels debt first, then adds.
+    fn grow(&self, units: u64) {
+        let cancelled = self.repay(units) as u64;
+        let added = usize::try_from(units - cancelled).expect("units are below 2^32");
+        self.semaphore.add_permits(added);
+    }
+
+    /// Shrinking publishes the debt, then takes what lies idle.
+    fn shrink(&self, units: u64) {
+        self.debt.fetch_add(units, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.settle();
+    }
+
+    /// Takes up to `units` off the debt and says how many it took.
+    pub(super) fn repay(&self, units: u64) -> usize {
+        let mut debt = self.debt.load(Ordering::SeqCst);
+        loop {
+            let part = debt.min(units);
+            if part == 0 {
+                return 0;
+            }
+            match self.debt.compare_exchange_weak(
+                debt,
+                debt - part,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            ) {
+                Ok(_) => return usize::try_from(part).expect("units are below 2^32"),
+                Err(current) => debt = current,
+            }
+        }
+    }
+
+    /// While there is debt, nothing stays free: idle units are taken and forgotten against it.
+    pub(super) fn settle(&self) {
+        loop {
+            let debt = self.debt.load(Ordering::SeqCst);
+            let idle = self.semaphore.available_permits() as u64;
+            let Ok(part @ 1..) = u32::try_from(debt.min(idle)) else {
+                return;
+            };
+            if let Ok(mut taken) = self.semaphore.clone().try_acquire_many_owned(part) {
+                let owed = self.repay(u64::from(part));
+                if let Some(repaid) = taken.split(owed) {
+                    repaid.forget();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The one place for what only Linux has, each with a plain fallback.

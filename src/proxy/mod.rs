@@ -1,0 +1,6 @@
+//! The data path.
+mod settings;
+pub use settings::{
+    Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, Upstream, UpstreamAddress,
+    UpstreamProtocol,
+};

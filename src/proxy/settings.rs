@@ -1,0 +1,131 @@
+//! What can be set about the data path.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+/// Everything that the data path reads. Replaced as a whole on reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where admitted requests go.
+    pub upstream: Upstream,
+    /// What a refused client is told.
+    pub reject: Reject,
+    /// How long each party may take.
+    pub timeouts: Timeouts,
+    /// How many, how large.
+    pub limits: Limits,
+    /// What becomes of forwarding fields that the client sent.
+    pub forwarded: Forwarded,
+    /// How long a permit stays after a client that left mid-request: memory is not free at
+    /// disconnect.
+    pub cancel_grace: Duration,
+}
+
+/// The one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: UpstreamAddress,
+    /// What it speaks.
+    pub protocol: UpstreamProtocol,
+}
+
+/// Where the backend listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A host name and port, looked up at each connect.
+    Name(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// What the backend speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/2 for gRPC, HTTP/1.1 for everything else.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// What a refused client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The status for lack of capacity: 4xx or 5xx.
+    pub status: StatusCode,
+    /// The same for gRPC clients.
+    pub grpc_status: u16,
+    /// When to come back.
+    pub retry_after: RetryAfter,
+    /// Fields added to every reject.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// When a refused client is told to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// From what is in flight and queued and how fast it drains, with jitter.
+    Auto,
+    /// Always so many seconds.
+    Fixed(Duration),
+}
+
+/// What becomes of `Forwarded` and `X-Forwarded-*` fields that the client sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Kept, and the client's address is added at the end.
+    #[default]
+    Append,
+    /// Dropped, so that clients cannot forge them.
+    Replace,
+}
+
+/// How long each party may take. Zero never means "for ever" except where it says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From accept to the first bytes of a protocol.
+    pub sniff: Duration,
+    /// A request head, from its first byte.
+    pub head: Duration,
+    /// Between bytes of a request body.
+    pub body_idle: Duration,
+    /// To connect to the upstream.
+    pub connect: Duration,
+    /// From a request sent to its response head.
+    pub response_head: Duration,
+    /// Between bytes of a response body, and between bytes of a tunnel.
+    pub response_idle: Duration,
+    /// A client that does not read what is sent to it.
+    pub write_stall: Duration,
+    /// A client connection between requests, on HTTP/1.1.
+    pub keep_alive_idle: Duration,
+    /// A client connection without streams, on HTTP/2.
+    pub h2_idle: Duration,
+    /// Between pings on HTTP/2; half as long for the answer, at most 10 s.
+    pub h2_ping: Duration,
+    /// How old a client connection may grow; zero for no bound.
+    pub connection_age: Duration,
+    /// An upstream connection between requests; keep it below the backend's own.
+    pub upstream_idle: Duration,
+}
+
+/// How many, how large.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Concurrent streams on one HTTP/2 connection.
+    pub h2_streams: u32,
+    /// Bytes of a request head.
+    pub header_bytes: u32,
+    /// Fields of a request head.
+    pub header_fields: usize,
+}

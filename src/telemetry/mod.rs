@@ -1,0 +1,3 @@
+//! Metrics, logs, events.
+mod settings;
+pub use settings::{LogFormat, LogSettings};
