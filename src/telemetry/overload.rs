@@ -1,0 +1,145 @@
+//! When overload begins and when it is over. Pure: time and figures are arguments.
+//!
+//! It begins with the first reject for lack of capacity and ends when there has been none for
+//! [`QUIET`] and nobody is queued. What is told then is how long it was and what it cost.
+
+use std::time::{Duration, Instant};
+
+use super::metrics::Totals;
+use crate::admission::RejectReason;
+
+/// How long there must be no reject before overload is over.
+pub const QUIET: Duration = Duration::from_secs(5);
+
+/// Whether weir is refusing for lack of capacity.
+#[derive(Clone, Debug, Default)]
+pub struct Overload {
+    seen: Totals,
+    episode: Option<Episode>,
+}
+
+/// An overload that is on.
+#[derive(Clone, Debug)]
+struct Episode {
+    began: Instant,
+    last_reject: Instant,
+    before: Totals,
+    queue_peak: u32,
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The first requests were refused.
+    Began(Report),
+    /// None has been for a while.
+    Ended(Report),
+}
+
+/// The figures of an overload, from its begin to the tick that tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Capacity rejects by reason, in the order of [`RejectReason::ALL`]; 0 for other reasons.
+    pub rejected: [u64; RejectReason::ALL.len()],
+    /// The most requests seen waiting.
+    pub queue_peak: u32,
+    /// From the first reject seen to the last.
+    pub lasted: Duration,
+}
+
+impl Overload {
+    /// The figures of another moment, with how many requests wait.
+    pub fn tick(&mut self, now: Instant, totals: &Totals, queued: u32) -> Option<Event> {
+        let more = totals.capacity_rejects() > self.seen.capacity_rejects();
+        let before = std::mem::replace(&mut self.seen, *totals);
+        let Some(episode) = &mut self.episode else {
+            if !more {
+                return None;
+            }
+            let episode = Episode {
+                began: now,
+                last_reject: now,
+                before,
+                queue_peak: queued,
+            };
+            let report = episode.report(totals);
+            self.episode = Some(episode);
+            return Some(Event::Began(report));
+        };
+        episode.queue_peak = episode.queue_peak.max(queued);
+        if more {
+            episode.last_reject = now;
+        }
+        let quiet = now.saturating_duration_since(episode.last_reject) >= QUIET;
+        if !quiet || queued > 0 {
+            return None;
+        }
+        let report = episode.report(totals);
+        self.episode = None;
+        Some(Event::Ended(report))
+    }
+
+    /// Whether overload has begun and not ended.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.episode.is_some()
+    }
+}
+
+impl Episode {
+    fn report(&self, totals: &Totals) -> Report {
+        Report {
+            rejected: RejectReason::ALL.map(|reason| {
+                if reason.is_capacity() {
+                    totals.reason(reason) - self.before.reason(reason)
+                } else {
+                    0
+                }
+            }),
+            queue_peak: self.queue_peak,
+            lasted: self.last_reject.saturating_duration_since(self.began),
+        }
+    }
+}
+
+impl Report {
+    /// Capacity rejects of every reason.
+    #[must_use]
+    pub fn rejects(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+
+    /// `no_permit=0 queue_depth=3 …`: the reasons that occurred.
+    #[must_use]
+    pub fn by_reason(&self) -> String {
+        let mut text = String::new();
+        for (reason, count) in RejectReason::ALL.into_iter().zip(self.rejected) {
+            if count > 0 {
+                let space = if text.is_empty() { "" } else { " " };
+                text.push_str(&format!("{space}{}={count}", reason.label()));
+            }
+        }
+        text
+    }
+}
+
+impl Event {
+    /// Writes the line.
+    pub fn log(&self) {
+        match self {
+            Self::Began(report) => tracing::warn!(
+                rejected = report.rejects(),
+                by_reason = report.by_reason(),
+                queue_peak = report.queue_peak,
+                "overload began: requests are refused for lack of permits"
+            ),
+            Self::Ended(report) => tracing::warn!(
+                rejected = report.rejects(),
+                by_reason = report.by_reason(),
+                queue_peak = report.queue_peak,
+                lasted_ms = u64::try_from(report.lasted.as_millis()).unwrap_or(u64::MAX),
+                "overload ended"
+            ),
+        }
+    }
+}
