@@ -6,19 +6,24 @@
 //! **No label ever takes a value that a client chose.**
 
 pub mod demand;
+pub mod events;
 mod exporter;
 mod labels;
+pub mod log;
 mod metrics;
 pub mod names;
 pub mod overload;
 mod settings;
+mod throttle;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::admission::RejectReason;
 use demand::Demand;
 use exporter::Exporter;
 pub use exporter::Figures;
@@ -26,6 +31,7 @@ pub use labels::{ConnectionError, Source, UpstreamError, WaitEnd};
 pub use metrics::{Metrics, Totals};
 use overload::Overload;
 pub use settings::{LogFormat, LogSettings};
+use throttle::Throttle;
 
 /// Ticks between two drains of the histograms.
 const UPKEEP_TICKS: u32 = 5;
@@ -38,6 +44,17 @@ pub struct Telemetry {
     pub handle: PrometheusHandle,
     exporter: Exporter,
     watch: Mutex<Watch>,
+    throttles: Throttles,
+    access: AtomicBool,
+    began: Instant,
+}
+
+/// What keeps lines rare that could come with every request.
+#[derive(Debug, Default)]
+struct Throttles {
+    rejects: [Throttle; RejectReason::ALL.len()],
+    upstream: [Throttle; UpstreamError::ALL.len()],
+    accept: Throttle,
 }
 
 /// What is followed from second to second.
@@ -58,7 +75,25 @@ impl Telemetry {
             handle: exporter.handle(),
             exporter,
             watch: Mutex::default(),
+            throttles: Throttles::default(),
+            access: AtomicBool::new(false),
+            began: Instant::now(),
         }
+    }
+
+    /// Whether there is a line for each finished request. Off until set.
+    pub fn set_access_log(&self, on: bool) {
+        self.access.store(on, Ordering::Relaxed);
+    }
+
+    fn access_log(&self) -> bool {
+        self.access.load(Ordering::Relaxed)
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// To be called once a second: follows demand and overload, and drains the histograms every
