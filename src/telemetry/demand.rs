@@ -81,3 +81,118 @@ fn concurrency(figures: &Figures, refused: f64) -> f64 {
         + refused * f64::from(UNITS_PER_TASK);
     units / f64::from(figures.limit_units_configured.max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::RejectReason;
+    use crate::telemetry::names::PHASES;
+
+    /// Ten permits, so many of them taken, so many waiting.
+    fn figures(in_flight: u32, queued: u32) -> Figures {
+        let units = |requests| u64::from(requests) * u64::from(UNITS_PER_TASK);
+        Figures {
+            permit_limit: 10,
+            permit_limit_configured: 10,
+            limit_units_configured: 10 * UNITS_PER_TASK,
+            available_units: units(10 - in_flight),
+            in_flight,
+            in_flight_units: units(in_flight),
+            queued,
+            queued_units: units(queued),
+            queued_bytes: 0,
+            queue_oldest: Duration::ZERO,
+            target_memory: 10,
+            memory_per_task: 1,
+            phase: PHASES[0],
+        }
+    }
+
+    /// A minute of ticks of one second with these changes per second; the ratio after it.
+    fn after_a_minute(figures: &Figures, rejects: u64, served: u64, each: Duration) -> f64 {
+        let (mut demand, mut totals) = (Demand::default(), Totals::default());
+        let start = Instant::now();
+        for second in 0..=60 {
+            demand.tick(start + Duration::from_secs(second), &totals, figures);
+            totals.rejected[RejectReason::QueueWait as usize] += rejects;
+            totals.rejected[RejectReason::Draining as usize] += 1000;
+            totals.service_count += served;
+            totals.service_sum += each * u32::try_from(served).expect("few");
+        }
+        demand.ratio()
+    }
+
+    #[track_caller]
+    fn near(ratio: f64, expected: f64) {
+        assert!((ratio - expected).abs() < 0.001, "{ratio}, not {expected}");
+    }
+
+    #[test]
+    fn it_is_the_concurrency_that_the_clients_want() {
+        let second = Duration::from_secs(1);
+        near(after_a_minute(&figures(0, 0), 0, 0, second), 0.0);
+        near(after_a_minute(&figures(5, 0), 0, 50, second / 10), 0.5);
+        near(after_a_minute(&figures(10, 5), 0, 100, second / 10), 1.5);
+        // 100 rejects per second of 0.2 s each would have needed 20 more permits.
+        near(after_a_minute(&figures(10, 5), 100, 50, second / 5), 3.5);
+    }
+
+    #[test]
+    fn it_stays_finite_whatever_comes() {
+        let much = after_a_minute(
+            &figures(10, u32::MAX),
+            u64::MAX / 100,
+            1,
+            Duration::MAX / 100,
+        );
+        assert!(much.is_finite() && much > 1.0);
+        let nothing_measured = after_a_minute(&figures(10, 0), 1000, 0, Duration::ZERO);
+        near(nothing_measured, 1.0);
+        let no_limit = Figures {
+            limit_units_configured: 0,
+            ..figures(1, 0)
+        };
+        assert!(after_a_minute(&no_limit, 1, 1, Duration::ZERO).is_finite());
+    }
+
+    #[test]
+    fn a_burst_raises_it_and_is_forgotten_over_some_ticks() {
+        let (mut demand, totals) = (Demand::default(), Totals::default());
+        let start = Instant::now();
+        let mut second = 0;
+        let mut tick = |demand: &mut Demand, figures| {
+            demand.tick(start + Duration::from_secs(second), &totals, &figures);
+            second += 1;
+            demand.ratio()
+        };
+        near(tick(&mut demand, figures(0, 0)), 0.0);
+        let one = tick(&mut demand, figures(10, 10));
+        assert!((0.3..0.4).contains(&one), "a fifth of the way: {one}");
+        let many = (0..20).map(|_| tick(&mut demand, figures(10, 10))).last();
+        assert!(many.is_some_and(|ratio| ratio > 1.95), "{many:?}");
+        let later = (0..5).map(|_| tick(&mut demand, figures(0, 0))).last();
+        assert!(later.is_some_and(|ratio| ratio < 0.8), "{later:?}");
+        // No time has passed: nothing changes, and nothing is divided by zero.
+        let before = demand.ratio();
+        for _ in 0..2 {
+            demand.tick(start, &totals, &figures(10, 10));
+        }
+        near(demand.ratio(), before);
+    }
+
+    #[test]
+    fn the_pace_of_the_ticks_does_not_matter() {
+        let totals = Totals::default();
+        let start = Instant::now();
+        let run = |millis: u64| {
+            let mut demand = Demand::default();
+            demand.tick(start, &totals, &figures(0, 0));
+            for at in 1..=10_000 / millis {
+                let now = start + Duration::from_millis(at * millis);
+                demand.tick(now, &totals, &figures(10, 0));
+            }
+            demand.ratio()
+        };
+        near(run(100), run(2000));
+    }
+}

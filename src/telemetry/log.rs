@@ -88,15 +88,15 @@ where
 /// shows everything of that module and nothing else.
 fn filter(text: &str) -> Result<EnvFilter, String> {
     let remedy = "use off, error, warn, info, debug or trace, or a filter such as weir=debug,info";
-    let directives = text.split(',').map(str::trim);
-    for directive in directives {
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    for directive in &directives {
         let is_level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
         if !is_level && !directive.contains('=') {
             return Err(format!("`{directive}` is not a log level; {remedy}"));
         }
     }
     EnvFilter::builder()
-        .parse(text)
+        .parse(directives.join(","))
         .map_err(|error| format!("`{text}` is not a log filter ({error}); {remedy}"))
 }
 

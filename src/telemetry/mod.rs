@@ -14,6 +14,8 @@ mod metrics;
 pub mod names;
 pub mod overload;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod throttle;
 
 use std::fmt;

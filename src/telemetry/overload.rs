@@ -143,3 +143,74 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One look per entry: second, rejects by then, draining rejects by then, waiting.
+    fn play(script: &[(u64, u64, u64, u32)]) -> Vec<(u64, Event)> {
+        let start = Instant::now();
+        let mut overload = Overload::default();
+        let mut events = Vec::new();
+        for &(second, rejects, draining, queued) in script {
+            let mut totals = Totals::default();
+            totals.rejected[RejectReason::QueueWait as usize] = rejects;
+            totals.rejected[RejectReason::Draining as usize] = draining;
+            let now = start + Duration::from_secs(second);
+            if let Some(event) = overload.tick(now, &totals, queued) {
+                assert_eq!(overload.is_on(), matches!(event, Event::Began(_)));
+                events.push((second, event));
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn it_begins_with_a_reject_and_ends_when_it_has_been_quiet() {
+        let events = play(&[
+            (0, 0, 0, 9),
+            (1, 3, 0, 9),
+            (2, 10, 0, 50),
+            (3, 10, 0, 4),
+            (6, 10, 0, 0),
+            (7, 10, 0, 0),
+            (8, 10, 0, 0),
+            (20, 11, 0, 1),
+        ]);
+        let [
+            (1, Event::Began(began)),
+            (7, Event::Ended(ended)),
+            (20, Event::Began(again)),
+        ] = events.as_slice()
+        else {
+            panic!("{events:?}");
+        };
+        assert_eq!((began.rejects(), began.queue_peak), (3, 9));
+        assert_eq!((ended.rejects(), ended.queue_peak), (10, 50));
+        assert_eq!(ended.lasted, Duration::from_secs(1), "first to last reject");
+        assert_eq!(ended.by_reason(), "queue_wait=10");
+        assert_eq!(again.rejects(), 1, "counted from nothing");
+    }
+
+    #[test]
+    fn it_does_not_end_while_somebody_waits() {
+        let events = play(&[(0, 1, 0, 5), (6, 1, 0, 5), (60, 1, 0, 1), (61, 1, 0, 0)]);
+        let seconds: Vec<u64> = events.iter().map(|(second, _)| *second).collect();
+        assert_eq!(seconds, [0, 61]);
+    }
+
+    #[test]
+    fn a_late_reject_prolongs_it() {
+        let events = play(&[(0, 1, 0, 0), (4, 2, 0, 0), (8, 2, 0, 0), (9, 2, 0, 0)]);
+        let seconds: Vec<u64> = events.iter().map(|(second, _)| *second).collect();
+        assert_eq!(seconds, [0, 9]);
+    }
+
+    #[test]
+    fn refusing_because_of_a_drain_is_no_overload() {
+        assert_eq!(play(&[(0, 0, 0, 0), (1, 0, 5, 3), (2, 0, 99, 0)]), []);
+        let events = play(&[(0, 1, 50, 0), (10, 1, 70, 0)]);
+        assert!(matches!(&events[1].1, Event::Ended(report) if report.rejects() == 1));
+    }
+}
