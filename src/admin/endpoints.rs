@@ -163,14 +163,12 @@ fn blocking(admin: &Admin, endpoint: Endpoint) -> Answer {
 
 async fn log_level(admin: &Admin, body: Incoming) -> Answer {
     let body = Limited::new(body, BODY_BYTES_MAX).collect();
-    let level = match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) | Err(_) => {
-            let body = format!("the body must be a log level of at most {BODY_BYTES_MAX} bytes\n");
-            return text(StatusCode::BAD_REQUEST, body);
-        }
+    let Ok(Ok(body)) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
+        let body = format!("the body must be a log level of at most {BODY_BYTES_MAX} bytes\n");
+        return text(StatusCode::BAD_REQUEST, body);
     };
-    let level = String::from_utf8_lossy(&level);
+    let body = body.to_bytes();
+    let level = String::from_utf8_lossy(&body);
     let level = level.trim();
     match (admin.hooks.set_level)(level) {
         Ok(()) => {

@@ -10,7 +10,7 @@ mod server;
 mod settings;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,10 +54,13 @@ pub struct Hooks {
     /// Begins to drain. More than once is no error.
     pub drain: Box<dyn Fn() + Send + Sync>,
     /// Sets the log level.
-    pub set_level: Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    pub set_level: Box<SetLevel>,
     /// Whether the workers move; if not, what is wrong.
     pub healthy: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
+
+/// Sets the log level, or says in plain words what is wrong with it.
+pub type SetLevel = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

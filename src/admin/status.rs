@@ -3,15 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use crate::admission::{Outcome, RejectReason, UNITS_PER_TASK};
 use crate::gate::Gate;
 use crate::lifecycle::Phase;
-use crate::telemetry::{Figures, Totals};
+use crate::telemetry::Figures;
 
 /// The gate's figures in the form that telemetry takes.
-///
-/// Every waiting request is taken to cost as much as the default: the gate does not add up what
-/// the waiting ones will need.
 #[must_use]
 pub fn figures(gate: &Gate, phase: Phase) -> Figures {
     let now = gate.snapshot();
@@ -24,7 +20,6 @@ pub fn figures(gate: &Gate, phase: Phase) -> Figures {
         in_flight: now.in_flight,
         in_flight_units: now.in_flight_units,
         queued: now.queued,
-        queued_units: u64::from(now.queued) * u64::from(UNITS_PER_TASK),
         queued_bytes: now.queued_bytes,
         queue_oldest: now.oldest_wait,
         target_memory: budget.target_memory(),
@@ -44,8 +39,8 @@ pub(super) fn status(admin: &Admin) -> Value {
         "uptime_seconds": admin.started.elapsed().as_secs(),
         "gate": gate(admin, &figures),
         "budget": budget(&admin.gate),
-        "requests": requests(&totals),
-        "rejected": rejected(&totals),
+        "requests": counts(totals.by_outcome()),
+        "rejected": counts(totals.by_reason()),
         "service": {
             "count": totals.service_count,
             "sum_seconds": totals.service_sum.as_secs_f64(),
@@ -76,7 +71,7 @@ fn gate(admin: &Admin, figures: &Figures) -> Value {
     let snapshot = admin.gate.snapshot();
     json!({
         "permit_limit": figures.permit_limit,
-        "available_permits": figures.available_units / u64::from(UNITS_PER_TASK),
+        "available_permits": figures.available_permits(),
         "in_flight": figures.in_flight,
         "queued": figures.queued,
         "queued_bytes": figures.queued_bytes,
@@ -112,16 +107,8 @@ fn budget(gate: &Gate) -> Value {
     })
 }
 
-fn requests(totals: &Totals) -> Map<String, Value> {
-    Outcome::ALL
-        .into_iter()
-        .map(|outcome| (outcome.label().to_owned(), totals.outcome(outcome).into()))
-        .collect()
-}
-
-fn rejected(totals: &Totals) -> Map<String, Value> {
-    RejectReason::ALL
-        .into_iter()
-        .map(|reason| (reason.label().to_owned(), totals.reason(reason).into()))
+fn counts(counts: impl Iterator<Item = (&'static str, u64)>) -> Map<String, Value> {
+    counts
+        .map(|(label, count)| (label.to_owned(), count.into()))
         .collect()
 }

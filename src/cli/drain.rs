@@ -17,30 +17,36 @@ const FAILURES_MAX: u32 = 10;
 /// Begins the drain. With `wait`, comes back when the admin port is closed, which is the last
 /// thing that weir does. Exit code 0 if it drains or is gone, else 1 with the reason.
 pub async fn drain(admin: SocketAddr, wait: bool) -> ExitCode {
-    match client::request(admin, Method::POST, "/drain", "").await {
-        Ok(reply) if reply.status.is_success() => {}
-        Ok(reply) if reply.status == StatusCode::FORBIDDEN => {
-            return failed(&reply.body);
-        }
-        Ok(reply) => {
-            return failed(&format!(
-                "{} answered {}: is this weir's admin.listen?",
-                admin, reply.status
-            ));
-        }
-        Err(error) => return failed(&error.to_string()),
-    }
-    if !wait {
-        println!("draining");
-        return ExitCode::SUCCESS;
-    }
-    match gone(admin).await {
-        Ok(()) => {
-            println!("drained");
+    match request(admin, wait).await {
+        Ok(done) => {
+            println!("{done}");
             ExitCode::SUCCESS
         }
-        Err(error) => failed(&error.to_string()),
+        Err(why) => {
+            eprintln!("weir drain: {why}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+async fn request(admin: SocketAddr, wait: bool) -> Result<&'static str, String> {
+    let reply = client::request(admin, Method::POST, "/drain", "")
+        .await
+        .map_err(|error| error.to_string())?;
+    match reply.status {
+        status if status.is_success() => {}
+        StatusCode::FORBIDDEN => return Err(reply.body.trim_end().to_owned()),
+        status => {
+            return Err(format!(
+                "{admin} answered {status}: is this weir's admin.listen?"
+            ));
+        }
+    }
+    if !wait {
+        return Ok("draining");
+    }
+    gone(admin).await.map_err(|error| error.to_string())?;
+    Ok("drained")
 }
 
 /// Waits until nobody listens any more. How long that may take, weir's own `drain.timeout` says.
@@ -57,7 +63,43 @@ async fn gone(admin: SocketAddr) -> Result<(), ClientError> {
     }
 }
 
-fn failed(why: &str) -> ExitCode {
-    eprintln!("weir drain: {}", why.trim_end());
-    ExitCode::FAILURE
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::admin::tests::{Port, within};
+
+    #[tokio::test]
+    async fn it_begins_the_drain_and_does_not_wait_unless_told() {
+        let port = Port::open().await;
+        assert_eq!(request(port.at, false).await, Ok("draining"));
+        assert_eq!(port.seen.drains.load(Ordering::Relaxed), 1);
+        port.close().await;
+    }
+
+    #[tokio::test]
+    async fn it_waits_until_the_port_is_closed() {
+        let port = Port::open().await;
+        let waiting = tokio::spawn(request(port.at, true));
+        let drained = async {
+            while port.seen.drains.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(drained).await;
+        assert!(!waiting.is_finished(), "the port is still open");
+        port.close().await;
+        let done = within(waiting).await.expect("no panic");
+        assert_eq!(done, Ok("drained"));
+    }
+
+    #[tokio::test]
+    async fn it_says_when_there_is_nothing_to_drain() {
+        let port = Port::open().await;
+        let at = port.at;
+        port.close().await;
+        let why = request(at, true).await.expect_err("nobody is there");
+        assert!(why.contains("nothing listens"), "{why}");
+    }
 }

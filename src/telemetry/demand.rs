@@ -77,7 +77,7 @@ impl Demand {
 /// `refused` is in requests of the default cost.
 fn concurrency(figures: &Figures, refused: f64) -> f64 {
     let units = figures.in_flight_units as f64
-        + figures.queued_units as f64
+        + figures.queued_units() as f64
         + refused * f64::from(UNITS_PER_TASK);
     units / f64::from(figures.limit_units_configured.max(1))
 }
@@ -99,7 +99,6 @@ mod tests {
             in_flight,
             in_flight_units: units(in_flight),
             queued,
-            queued_units: units(queued),
             queued_bytes: 0,
             queue_oldest: Duration::ZERO,
             target_memory: 10,

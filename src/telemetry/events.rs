@@ -145,8 +145,12 @@ fn method_name(method: &Method) -> &'static str {
         .map_or("OTHER", |(_, name)| name)
 }
 
+/// Cut between two characters.
 fn shortened(path: &str) -> &str {
-    &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
+    let end = (0..=PATH_BYTES_MAX.min(path.len()))
+        .rev()
+        .find(|&end| path.is_char_boundary(end));
+    &path[..end.unwrap_or(0)]
 }
 
 /// Milliseconds with three decimals: what a JSON number and a reader both take.
@@ -210,7 +214,7 @@ mod tests {
         telemetry.set_access_log(true);
         let long = format!("/{}é", "a".repeat(PATH_BYTES_MAX - 2));
         let odd = Method::from_bytes(b"GETT").expect("a token");
-        let log = capture(LogFormat::Json, "info", |_| {
+        let written = capture(LogFormat::Json, "info", |_| {
             finished(&telemetry, &request(&odd, &long));
             let served = Finished {
                 status: Some(200),
@@ -221,7 +225,7 @@ mod tests {
             };
             finished(&telemetry, &served);
         });
-        let lines = lines(&log);
+        let lines = lines(&written);
         assert_eq!(lines[0]["method"], "OTHER");
         assert_eq!(
             lines[0]["path"],

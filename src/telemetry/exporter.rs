@@ -34,8 +34,6 @@ pub struct Figures {
     pub in_flight_units: u64,
     /// Requests that wait.
     pub queued: u32,
-    /// Units they will need.
-    pub queued_units: u64,
     /// Bytes of weir's own memory they are charged.
     pub queued_bytes: u64,
     /// How long the oldest of them has waited.
@@ -49,6 +47,19 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Free permits, in whole requests of the default cost.
+    #[must_use]
+    pub fn available_permits(&self) -> u64 {
+        self.available_units / u64::from(UNITS_PER_TASK)
+    }
+
+    /// Units that the waiting requests will need. Each is taken to cost as much as the default:
+    /// the gate does not add up what they will really need.
+    #[must_use]
+    pub fn queued_units(&self) -> u64 {
+        u64::from(self.queued) * u64::from(UNITS_PER_TASK)
+    }
+
     /// Cost in flight as a share of the configured budget.
     #[must_use]
     pub fn utilization(&self) -> f64 {
@@ -143,9 +154,9 @@ impl Exporter {
         if let Some(seconds) = process.cpu_seconds_total {
             // The exporter's counters are whole numbers, and whole seconds are too coarse here.
             let MetricSpec { name, help, .. } = names::PROCESS_CPU_SECONDS_TOTAL;
-            text.push_str(&format!(
-                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {seconds}\n\n"
-            ));
+            let seconds = seconds.to_string();
+            let head = ["# HELP ", name, " ", help, "\n# TYPE ", name, " counter\n"].concat();
+            text += &[&head, name, " ", &seconds, "\n\n"].concat();
         }
         text
     }
@@ -238,7 +249,7 @@ impl Exporter {
             f64::from(now.permit_limit_configured)
         });
         self.gauge(&names::AVAILABLE_PERMITS, &[], |_, now, _| {
-            (now.available_units / u64::from(UNITS_PER_TASK)) as f64
+            now.available_permits() as f64
         });
         self.gauge(&names::IN_FLIGHT, &[], |_, now, _| f64::from(now.in_flight));
         self.gauge(&names::QUEUE_DEPTH, &[], |_, now, _| f64::from(now.queued));

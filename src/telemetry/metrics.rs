@@ -96,6 +96,22 @@ impl Totals {
         self.rejected[reason as usize]
     }
 
+    /// Every outcome's label and count.
+    pub fn by_outcome(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Outcome::ALL
+            .map(Outcome::label)
+            .into_iter()
+            .zip(self.requests)
+    }
+
+    /// Every reason's label and count.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        RejectReason::ALL
+            .map(RejectReason::label)
+            .into_iter()
+            .zip(self.rejected)
+    }
+
     /// Rejects that more capacity would have prevented.
     #[must_use]
     pub fn capacity_rejects(&self) -> u64 {

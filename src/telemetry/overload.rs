@@ -109,17 +109,16 @@ impl Report {
         self.rejected.iter().sum()
     }
 
-    /// `no_permit=0 queue_depth=3 …`: the reasons that occurred.
+    /// `queue_depth=3 queue_wait=10`: the reasons that occurred.
     #[must_use]
     pub fn by_reason(&self) -> String {
-        let mut text = String::new();
-        for (reason, count) in RejectReason::ALL.into_iter().zip(self.rejected) {
-            if count > 0 {
-                let space = if text.is_empty() { "" } else { " " };
-                text.push_str(&format!("{space}{}={count}", reason.label()));
-            }
-        }
-        text
+        let parts: Vec<String> = RejectReason::ALL
+            .into_iter()
+            .zip(self.rejected)
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{}={count}", reason.label()))
+            .collect();
+        parts.join(" ")
     }
 }
 

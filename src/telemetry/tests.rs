@@ -17,7 +17,6 @@ fn figures() -> Figures {
         in_flight: 5,
         in_flight_units: 5 * 1024 + 1,
         queued: 3,
-        queued_units: 3 * 1024,
         queued_bytes: 30_720,
         queue_oldest: Duration::from_millis(1500),
         target_memory: 10 << 30,
@@ -136,7 +135,7 @@ fn the_text_is_what_the_table_says() {
 }
 
 #[test]
-fn gauges_show_the_figures_and_counters_the_counts() {
+fn counters_show_the_counts() {
     let telemetry = Telemetry::new();
     let metrics = &telemetry.metrics;
     metrics.finished(Outcome::Served);
@@ -199,6 +198,14 @@ fn gauges_show_the_figures_and_counters_the_counts() {
     check("weir_upstream_first_byte_seconds_count", 1.0);
     check("weir_request_cost_bytes_bucket{le=\"1048576\"}", 1.0);
     check("weir_request_cost_bytes_bucket{le=\"262144\"}", 0.0);
+}
+
+#[test]
+fn gauges_show_the_figures() {
+    let telemetry = Telemetry::new();
+    telemetry.metrics.panicked();
+    let found = series(&telemetry.render(&figures()));
+    let check = |series: &str, value: f64| assert_eq!(found.get(series), Some(&value), "{series}");
     check("weir_permit_limit", 8.0);
     check("weir_permit_limit_configured", 10.0);
     check("weir_available_permits", 2.0);
@@ -227,12 +234,10 @@ fn gauges_show_the_figures_and_counters_the_counts() {
         queued: 0,
         ..figures()
     }));
-    assert_eq!(again["weir_config_reload_success"], 1.0);
-    assert_eq!(again["weir_queue_depth"], 0.0, "gauges are set anew");
-    assert_eq!(
-        again["weir_panics_total"], 1.0,
-        "counters are not counted twice"
-    );
+    let check = |series: &str, value: f64| assert_eq!(again.get(series), Some(&value), "{series}");
+    check("weir_config_reload_success", 1.0);
+    check("weir_queue_depth", 0.0);
+    check("weir_panics_total", 1.0);
 }
 
 #[test]
@@ -262,8 +267,13 @@ fn labels_stand_at_the_place_of_their_variant() {
 fn two_in_one_process_do_not_share_their_counts() {
     let (one, other) = (Telemetry::new(), Telemetry::new());
     one.metrics.panicked();
-    assert_eq!(series(&one.render(&figures()))["weir_panics_total"], 1.0);
-    assert_eq!(series(&other.render(&figures()))["weir_panics_total"], 0.0);
+    let panics = |telemetry: &Telemetry| {
+        series(&telemetry.render(&figures()))
+            .get("weir_panics_total")
+            .copied()
+    };
+    assert_eq!(panics(&one), Some(1.0));
+    assert_eq!(panics(&other), Some(0.0));
 }
 
 #[test]
@@ -306,7 +316,7 @@ fn resident_mib() -> u64 {
 
 #[test]
 fn samples_are_drained_by_upkeep_and_do_not_pile_up_between_scrapes() {
-    const SAMPLES: u32 = 4_000_000;
+    const SAMPLES: u32 = 1_500_000;
     let held = Duration::from_millis(20);
     let grown = |record: &dyn Fn(u32)| {
         let before = resident_mib();
@@ -328,13 +338,10 @@ fn samples_are_drained_by_upkeep_and_do_not_pile_up_between_scrapes() {
     // And with neither, or this test would show nothing.
     let neglected = grown(&|_| histogram.record(held));
 
-    assert!(kept_up < 24, "{kept_up} MiB more with upkeep");
-    assert!(by_itself < 24, "{by_itself} MiB more by the data path");
-    assert!(neglected > 40, "only {neglected} MiB more without upkeep");
+    assert!(kept_up < 12, "{kept_up} MiB more with upkeep");
+    assert!(by_itself < 12, "{by_itself} MiB more by the data path");
+    assert!(neglected > 16, "only {neglected} MiB more without upkeep");
     let found = series(&telemetry.render(&figures()));
-    assert_eq!(
-        found["weir_service_seconds_count"],
-        f64::from(SAMPLES),
-        "and none is lost"
-    );
+    let counted = found.get("weir_service_seconds_count");
+    assert_eq!(counted, Some(&f64::from(SAMPLES)), "and none is lost");
 }

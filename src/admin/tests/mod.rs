@@ -1,158 +1,21 @@
 //! Every endpoint and every refusal, over a real socket with a real gate behind it.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod port;
+
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
-use serde_json::json;
+use http::Method;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
-use super::*;
-use crate::admission::{Budget, Decimal, RejectReason};
-use crate::gate::{Arrival, Bounds, Cost};
-use crate::telemetry::{Telemetry, names};
-
-/// An admin port with a gate of two permits, and what its hooks were told.
-struct Port {
-    at: SocketAddr,
-    gate: Gate,
-    telemetry: Arc<Telemetry>,
-    phase: watch::Sender<Phase>,
-    seen: Arc<Seen>,
-    stop: Option<oneshot::Sender<()>>,
-    server: JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Seen {
-    drains: AtomicU32,
-    levels: Mutex<Vec<String>>,
-    trouble: Mutex<Option<String>>,
-}
-
-/// What came back, as it is on the wire.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Port {
-    async fn open() -> Self {
-        let factor: Decimal = "0.5".parse().expect("a decimal");
-        let budget = Budget::new(4 << 20, 1 << 20, factor).expect("two permits");
-        let gate = Gate::new(budget, Bounds::default());
-        let telemetry = Arc::new(Telemetry::new());
-        let (phase, follows) = watch::channel(Phase::Serving);
-        let seen = Arc::new(Seen::default());
-        let admin = Admin {
-            gate: gate.clone(),
-            telemetry: Arc::clone(&telemetry),
-            phase: follows,
-            started: Instant::now(),
-            remote_control: false,
-            hooks: hooks(&seen),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let at = listener.local_addr().expect("bound");
-        let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(serve(listener, Arc::new(admin), stopped));
-        let stop = Some(stop);
-        Self {
-            at,
-            gate,
-            telemetry,
-            phase,
-            seen,
-            stop,
-            server,
-        }
-    }
-
-    async fn ask(&self, method: Method, path: &str) -> Answer {
-        self.send(
-            &format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.at),
-            "",
-        )
-        .await
-    }
-
-    /// A request line with fields; the rest of the head and the body are added.
-    async fn send(&self, head: &str, body: &str) -> Answer {
-        let length = body.len();
-        let mut stream = TcpStream::connect(self.at).await.expect("accepted");
-        let text = format!("{head}connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
-        stream.write_all(text.as_bytes()).await.expect("sent");
-        let mut answer = String::new();
-        within(stream.read_to_string(&mut answer))
-            .await
-            .expect("UTF-8");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1));
-        let headers = lines
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| {
-                let name: http::HeaderName = name.parse().expect("a name");
-                (name, value.parse().expect("a value"))
-            })
-            .collect();
-        Answer {
-            status: status.and_then(|code| code.parse().ok()).expect("a status"),
-            headers,
-            body: body.to_owned(),
-        }
-    }
-
-    async fn close(mut self) {
-        drop(self.stop.take());
-        within(self.server).await.expect("no panic");
-    }
-}
-
-fn hooks(seen: &Arc<Seen>) -> Hooks {
-    let (drains, levels, health) = (Arc::clone(seen), Arc::clone(seen), Arc::clone(seen));
-    let reloads = AtomicU32::new(0);
-    Hooks {
-        status_extra: Box::new(|| json!({ "listen": "somewhere" })),
-        config: Box::new(|| "{\"queue.order\":\"fifo\"}".to_owned()),
-        reload: Box::new(move || match reloads.fetch_add(1, Ordering::Relaxed) {
-            0 => Ok(json!({ "changed": ["queue.max_wait"] })),
-            1 => Err("queue.max_wait = \"soon\": not a duration".to_owned()),
-            _ => panic!("a bug in the hook"),
-        }),
-        drain: Box::new(move || drop(drains.drains.fetch_add(1, Ordering::Relaxed))),
-        set_level: Box::new(move |level| {
-            crate::telemetry::log::check_level(level)?;
-            levels
-                .levels
-                .lock()
-                .expect("not poisoned")
-                .push(level.to_owned());
-            Ok(())
-        }),
-        healthy: Box::new(move || {
-            let trouble = health.trouble.lock().expect("not poisoned").clone();
-            trouble.map_or(Ok(()), Err)
-        }),
-    }
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future)
-        .await
-        .expect("in time")
-}
-
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
-    answer.headers[name].to_str().expect("ASCII")
-}
+use crate::admission::RejectReason;
+use crate::gate::{Arrival, Cost};
+use crate::lifecycle::Phase;
+use crate::telemetry::names;
+use port::{CLOCK_BROKEN, header};
+pub(crate) use port::{Port, within};
 
 #[tokio::test]
 async fn readiness_follows_the_phase_and_never_the_load() {
@@ -193,6 +56,18 @@ async fn liveness_tells_what_is_wrong() {
         (live.status, live.body.as_str()),
         (503, "worker 1 has not moved\n")
     );
+    *port.seen.trouble.lock().expect("not poisoned") = None;
+
+    // A bug that closes the gate: its clock panics in the middle of a round.
+    let holding = [(); 2].map(|()| port.gate.arrive(Cost::Task, 0));
+    let queued = port.gate.arrive(Cost::Task, 0);
+    CLOCK_BROKEN.set(true);
+    drop(holding);
+    CLOCK_BROKEN.set(false);
+    let live = port.ask(Method::GET, "/livez").await;
+    assert_eq!(live.status, 503);
+    assert!(live.body.contains("the gate is closed"), "{}", live.body);
+    drop(queued);
     port.close().await;
 }
 
