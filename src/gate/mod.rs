@@ -43,11 +43,10 @@ mod ticket;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc};
 
 use crate::admission::{Budget, Entry, Order, RejectReason, UNITS_PER_TASK};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 use ledger::{Full, Ledger};
 pub use permit::Permit;
@@ -155,7 +154,7 @@ struct Core {
     held: Ledger,
     /// Requests and bytes that wait: everything between the reservation and the end of the wait.
     queued: Ledger,
-    tickets: mpsc::UnboundedSender<Entry<Ticket>>,
+    tickets: UnboundedSender<Entry<Ticket>>,
     /// The channel's other end and the scheduler. Only ever try-locked.
     queue: Mutex<Queue>,
     /// Something changed since the last round of the pump began.
@@ -193,7 +192,7 @@ impl Gate {
     /// The same with a clock of the caller's.
     #[must_use]
     pub fn with_clock(budget: Budget, bounds: Bounds, clock: fn() -> Instant) -> Self {
-        let (tickets, receiver) = mpsc::unbounded_channel();
+        let (tickets, receiver) = unbounded_channel();
         let limit_units = budget.limit_units();
         Self {
             core: Arc::new(Core {

@@ -2,7 +2,8 @@
 //!
 //! `src/gate` imports its mutex and atomics from `crate::sync`; here that module hands out
 //! shuttle's, which let a scheduler choose who runs at every operation. Tokio's semaphore and
-//! channels stay real: for the model each of their operations is one step. A waiter whose permit
+//! channels stay real: for the model each of their operations is one step, and another thread may
+//! run before it. A waiter whose permit
 //! never comes shows as a deadlock.
 //!
 //! shuttle executes one step at a time, so it cannot see a missing fence or a too weak ordering;
@@ -10,10 +11,6 @@
 
 mod admission {
     pub(crate) use weir::admission::*;
-}
-
-mod sync {
-    pub(crate) use shuttle::sync::{Arc, Mutex, TryLockError, atomic};
 }
 
 #[path = "../../src/gate/mod.rs"]
@@ -27,3 +24,4 @@ mod gate;
 mod explore;
 mod queue;
 mod resize;
+mod sync;
