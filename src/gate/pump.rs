@@ -48,6 +48,9 @@ impl Core {
             };
             let mut grants = Grants::new();
             while grants.len() < BATCH && self.dirty.swap(false, Ordering::SeqCst) {
+                // Pairs with the fence in `Permit::drop`, for whoever set the mark and left: units
+                // of a release that saw no queue before that mark are seen by this round.
+                fence(Ordering::SeqCst);
                 self.guarded_round(&mut queue, &mut grants);
             }
             drop(queue);
