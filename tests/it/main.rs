@@ -1,1 +1,6 @@
 //! Integration tests: one binary.
+
+mod gate;
+mod gate_breakdown;
+mod gate_model;
+mod gate_stress;
