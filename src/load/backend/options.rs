@@ -8,6 +8,10 @@ use http::StatusCode;
 /// send any query; a known name with a bad value is answered with 400, or the test would pass for
 /// the wrong reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one switch of the query"
+)]
 pub struct Options {
     /// `sleep_ms=N`: the service time of this request.
     pub sleep: Option<Duration>,

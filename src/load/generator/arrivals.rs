@@ -115,7 +115,7 @@ mod tests {
 
         let gaps: Vec<f64> = one
             .windows(2)
-            .map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1_000.0)
+            .map(|pair| (pair[1].as_secs_f64() - pair[0].as_secs_f64()) * 1_000.0)
             .collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;

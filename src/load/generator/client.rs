@@ -20,7 +20,7 @@ use super::report::{FailureKind, Outcome};
 /// How weir says why it refused.
 const REJECT_REASON: &str = "weir-reject-reason";
 
-type Http1 = http1::SendRequest<Full<Bytes>>;
+pub(super) type Http1 = http1::SendRequest<Full<Bytes>>;
 type Http2 = http2::SendRequest<Full<Bytes>>;
 
 /// The connections of one run. Dropping it closes them.
@@ -45,10 +45,10 @@ enum Pool {
 impl Client {
     pub(super) fn new(plan: &Plan) -> Self {
         let pool = match plan.protocol {
-            Protocol::Http1 => Pool::Http1(Mutex::default()),
+            Protocol::Http1 => Pool::Http1(Mutex::new(Vec::new())),
             Protocol::Http2 { connections } => Pool::Http2 {
                 connections: (0..connections.max(1))
-                    .map(|_| Default::default())
+                    .map(|_| tokio::sync::Mutex::new(None))
                     .collect(),
                 next: AtomicUsize::new(0),
             },
@@ -57,23 +57,37 @@ impl Client {
             target: plan.target,
             request: request(plan),
             pool,
-            drivers: Mutex::default(),
+            drivers: Mutex::new(JoinSet::new()),
         }
     }
 
-    /// Sends the request and reads the whole answer.
-    pub(super) async fn exchange(&self) -> Outcome {
+    /// Sends the request and reads the whole answer. What comes with it is for [`Client::keep`].
+    pub(super) async fn exchange(&self) -> (Outcome, Option<Http1>) {
         let result = match &self.pool {
             Pool::Http1(idle) => self.exchange_http1(idle).await,
             Pool::Http2 { connections, next } => {
                 let turn = next.fetch_add(1, Ordering::Relaxed) % connections.len();
-                self.exchange_http2(&connections[turn]).await
+                let outcome = self.exchange_http2(&connections[turn]).await;
+                outcome.map(|outcome| (outcome, None))
             }
         };
-        result.unwrap_or_else(Outcome::Failed)
+        result.unwrap_or_else(|kind| (Outcome::Failed(kind), None))
     }
 
-    async fn exchange_http1(&self, idle: &Mutex<Vec<Http1>>) -> Result<Outcome, FailureKind> {
+    /// Keeps a connection for another exchange. It may still be busy: an answer can be complete
+    /// before the request is.
+    pub(super) async fn keep(&self, mut connection: Http1) {
+        if connection.ready().await.is_ok()
+            && let Pool::Http1(idle) = &self.pool
+        {
+            idle.lock().expect(POOL).push(connection);
+        }
+    }
+
+    async fn exchange_http1(
+        &self,
+        idle: &Mutex<Vec<Http1>>,
+    ) -> Result<(Outcome, Option<Http1>), FailureKind> {
         let mut request = self.request.clone();
         loop {
             let (mut connection, reused) = match take_idle(idle) {
@@ -83,10 +97,7 @@ impl Client {
             match connection.try_send_request(request).await {
                 Ok(response) => {
                     let outcome = read(response).await?;
-                    if connection.ready().await.is_ok() {
-                        idle.lock().expect(POOL).push(connection);
-                    }
-                    return Ok(outcome);
+                    return Ok((outcome, Some(connection)));
                 }
                 // The server closed it while it was idle, and nothing was sent: not its failure.
                 Err(mut error) => match error.take_message() {

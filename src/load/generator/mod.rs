@@ -9,10 +9,10 @@ mod client;
 mod plan;
 mod report;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use arrivals::Schedule;
 use client::Client;
@@ -47,24 +47,32 @@ pub async fn run(plan: Plan, progress: Arc<Progress>) -> Report {
         );
         let timeout = plan.timeout;
         exchanges.spawn(async move {
-            let outcome = tokio::time::timeout_at(scheduled + timeout, client.exchange())
+            let deadline = scheduled + timeout;
+            let (outcome, connection) = timeout_at(deadline, client.exchange())
                 .await
-                .unwrap_or(Outcome::Failed(FailureKind::Timeout));
+                .unwrap_or((Outcome::Failed(FailureKind::Timeout), None));
             record(&report, &progress, &outcome, scheduled);
+            if let Some(connection) = connection {
+                // Past the deadline the connection is dropped, and so closed.
+                let _ = timeout_at(deadline, client.keep(connection)).await;
+            }
         });
     }
     while exchanges.join_next().await.is_some() {}
-    let mut report = std::mem::take(&mut *report.lock().expect(RECORDING));
+    let mut report = std::mem::take(&mut *hold(&report));
     report.elapsed = start.elapsed();
     report
 }
 
-const RECORDING: &str = "recording an outcome does not panic";
-
 fn record(report: &Mutex<Report>, progress: &Progress, outcome: &Outcome, scheduled: Instant) {
     let latency = Instant::now().saturating_duration_since(scheduled);
     progress.end(outcome);
-    report.lock().expect(RECORDING).record(outcome, latency);
+    hold(report).record(outcome, latency);
+}
+
+/// A panic in between leaves a report that is short by one request, never a broken one.
+fn hold(report: &Mutex<Report>) -> MutexGuard<'_, Report> {
+    report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
