@@ -28,12 +28,12 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// A backend that is slow rather than busy: without the gate, 5 × 76/s × 4 MiB are about
-    /// 1.5 GiB of fresh memory touched per second, which two slow cores can still do, and by
-    /// Little's law 190 requests at once, which is 760 MiB.
+    /// A backend that is slow rather than busy: without the gate, 5 × 50/s × 4 MiB are about 1 GiB
+    /// of fresh memory touched per second, which costs a slow core less than half its time, and by
+    /// Little's law 125 requests at once, which is 500 MiB.
     pub(super) fn new(args: &DemoArgs) -> Self {
         Self {
-            target_bytes: 192 * MIB,
+            target_bytes: 128 * MIB,
             per_task_bytes: 4 * MIB,
             safety_percent: 80,
             service: Duration::from_millis(500),
@@ -59,10 +59,10 @@ impl Setup {
         self.capacity_per_second() * self.overload as f64
     }
 
-    /// What may be on its way at once without the gate: twice what is expected, so that a machine
-    /// that cannot keep up ends the demo with failed requests, not by running out of memory.
+    /// What may be on its way at once without the gate: three times what is expected, so that a
+    /// machine that cannot keep up ends the demo with failed requests, not by running out of memory.
     pub(super) fn max_outstanding(&self) -> usize {
-        usize::try_from(2 * self.overload * self.permits()).unwrap_or(usize::MAX)
+        usize::try_from(3 * self.overload * self.permits()).unwrap_or(usize::MAX)
     }
 
     /// What weir is told, as `key=value`.
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_figures_fit_together() {
         let setup = Setup::for_tests();
-        assert_eq!(setup.permits(), 38);
+        assert_eq!(setup.permits(), 25);
         let gated_bytes = setup.permits() * setup.per_task_bytes;
         let ungated_bytes =
             setup.offered_per_second() * setup.service.as_secs_f64() * setup.per_task_bytes as f64;

@@ -127,7 +127,7 @@ mod tests {
     fn over_without_and_under_with_is_what_should_be_seen() {
         let setup = Setup::for_tests();
         assert_eq!(
-            problems(&setup, &half(193), &half(192)),
+            problems(&setup, &half(129), &half(128)),
             Vec::<String>::new()
         );
     }
@@ -135,14 +135,14 @@ mod tests {
     #[test]
     fn each_thing_that_went_wrong_is_named() {
         let setup = Setup::for_tests();
-        let found = problems(&setup, &half(192), &half(193));
+        let found = problems(&setup, &half(128), &half(129));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
-            found[0].contains("only 192 MiB of the 192 MiB target"),
+            found[0].contains("only 128 MiB of the 128 MiB target"),
             "{found:?}"
         );
         assert!(
-            found[1].contains("with weir the requests took 193 MiB"),
+            found[1].contains("with weir the requests took 129 MiB"),
             "{found:?}"
         );
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_table_compares_the_memory_of_requests_with_the_target() {
-        let table = table(&Setup::for_tests(), &half(384), &half(96));
+        let table = table(&Setup::for_tests(), &half(256), &half(64));
         let line = table
             .lines()
             .find(|line| line.contains("share"))
