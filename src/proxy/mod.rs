@@ -177,9 +177,11 @@ impl Proxy {
         }
         Ok(())
     }
+}
 
+impl Drop for Proxy {
     /// Ends the workers and everything that is left on them.
-    pub fn stop(mut self) {
+    fn drop(&mut self) {
         for worker in &mut self.workers {
             worker.stop();
         }
