@@ -40,7 +40,7 @@ def cases(words):
     for path in sorted(HERE.glob("cases_*.py")):
         module = importlib.import_module(path.stem)
         area = path.stem.removeprefix("cases_")
-        for name, function in vars(module).items():
+        for name, function in list(vars(module).items()):
             full = f"{area}.{name.removeprefix('test_')}"
             chosen = not words or any(word in full for word in words)
             if name.startswith("test_") and chosen:

@@ -45,6 +45,8 @@ class Exchange:
     def read_body(self):
         """The whole request body; raises if it breaks off."""
         request, body = self.request, b""
+        if request.field("expect"):
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "chunked" in request.field("transfer-encoding"):
             while size := int(self.line().split(b";")[0], 16):
                 body += self.exactly(size)

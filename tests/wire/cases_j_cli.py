@@ -89,14 +89,27 @@ def test_check_works_the_arithmetic_out(t):
     says(done, 0, "483", "memory.safety_factor", path.name)
 
 
+def in_effect(done, key):
+    """The line of `weir check` about one key."""
+    lines = [line for line in done.stdout.splitlines() if key in line]
+    equal(done.returncode, 0, f"exit code; it said {done.stderr!r}")
+    check(len(lines) == 1, f"{key} is on {len(lines)} lines of {done.stdout!r}")
+    return lines[0]
+
+
 def test_layers(t):
-    """Defaults < file < environment < flags."""
-    path = config(t, queue__max_wait="1500ms")
-    env = {"WEIR__QUEUE__MAX_WAIT": "2500ms"}
-    says(t.run_weir("check", "--config", path), 0, "1500ms")
-    says(t.run_weir("check", "--config", path, env=env), 0, "2500ms")
-    flag = ["--set", "queue.max_wait=3500ms"]
-    says(t.run_weir("check", "--config", path, *flag, env=env), 0, "3500ms")
+    """Defaults < file < environment < flags; each value with its source."""
+    key, flag = "queue.max_wait", ["--set", "queue.max_wait=9s"]
+    env = {"WEIR__QUEUE__MAX_WAIT": "8s"}
+    line = in_effect(t.run_weir("check", "--config", config(t)), key)
+    check("1s" in line and "default" in line, line)
+    path = config(t, queue__max_wait="7s")
+    line = in_effect(t.run_weir("check", "--config", path), key)
+    check("7s" in line and path.name in line, line)
+    line = in_effect(t.run_weir("check", "--config", path, env=env), key)
+    check("8s" in line and "WEIR__QUEUE__MAX_WAIT" in line, line)
+    line = in_effect(t.run_weir("check", "--config", path, *flag, env=env), key)
+    check("9s" in line and "--set" in line, line)
     done = t.run_weir("check", "--config", path, env={"WEIR__QUEUE__MAX_WIAT": "1s"})
     says(done, 1, "WEIR__QUEUE__MAX_WIAT")
 

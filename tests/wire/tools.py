@@ -52,7 +52,9 @@ def curl(url, *arguments, h2=False, stdin=None):
         command += ["-D", dump.name, "-o", body.name]
         command += ["-w", "%{http_code} %{http_version} %{num_connects}", *arguments, url]
         done = run(command, 20, stdin)
-        return Answer(done.returncode, dump.read(), body.read(), done.stdout.decode())
+        # With --head curl writes the head as the body, too.
+        content = b"" if "--head" in arguments else body.read()
+        return Answer(done.returncode, dump.read(), content, done.stdout.decode())
 
 
 def same(through, direct, *arguments, h2=False, direct_h2=False, stdin=None):
