@@ -4,3 +4,4 @@ mod gate;
 mod gate_breakdown;
 mod gate_model;
 mod gate_stress;
+mod tidy;
