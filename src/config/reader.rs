@@ -168,7 +168,7 @@ impl Reader {
             self.effective.push(Effective {
                 key: key.to_owned(),
                 value: "{}".to_owned(),
-                source: BUILT_IN.to_owned(),
+                source: self.source_of(&value),
             });
         }
         all
@@ -219,6 +219,15 @@ impl Reader {
                 "" => name.clone(),
                 _ => format!("{prefix}.{name}"),
             };
+            if name.contains('.') {
+                // `find` would take the dot for a step: the value would silently be nothing.
+                let complaint = Complaint::new(
+                    "a dot inside a quoted name is no path, so this sets nothing",
+                    "write a table and the name in it: [queue], and below it max_wait = \"1s\"",
+                );
+                self.complain(&key, Some(shown(value)), source.to_owned(), complaint);
+                continue;
+            }
             let inside = format!("{key}.");
             match (self.asked.get(&key), value) {
                 (Some(Shape::Either), Value::Dict(_, inner)) => {
