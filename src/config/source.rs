@@ -84,7 +84,7 @@ impl Sources {
             match nested(&path, value) {
                 Some(dict) => layers.push(Layer { source, dict }),
                 None => problems.push(Problem {
-                    key: path.join("."),
+                    key: name.clone(),
                     value: Some(quoted(value)),
                     problem: format!("{name} names no setting: a part of its name is empty"),
                     source,
