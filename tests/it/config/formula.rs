@@ -6,7 +6,7 @@
 use super::{file, load_file, with_sets};
 
 /// Target, per task, safety factor, permits.
-const TRIPLES: [(&str, &str, &str, u32); 44] = [
+const TRIPLES: [(&str, &str, &str, u32); 47] = [
     ("512Mi", "1M", "0.9", 483),
     ("1G", "100M", "1", 10),
     ("100Mi", "1Mi", "0.29", 29),
@@ -51,6 +51,9 @@ const TRIPLES: [(&str, &str, &str, u32); 44] = [
     ("2Gi", "3Mi", "0.07", 47),
     ("600Mi", "6Mi", "0.57", 57),
     ("600M", "6M", "0.41", 41),
+    ("100", "1500m", "1", 50),
+    ("10.9", "2.1", "1", 3),
+    ("0.1Ki", "1.01", "1", 51),
 ];
 
 #[test]

@@ -110,6 +110,8 @@ fn a_quantity_takes_the_place_of_a_table_and_a_table_that_of_a_quantity() {
         loaded.config.budget.target_memory()
     };
     assert_eq!(load(&[]), (1 << 30) - (1 << 20));
+    // What is idle is rounded up.
+    assert_eq!(load(&["memory.target_memory.baseline=1.5"]), (1 << 30) - 2);
     assert_eq!(load(&["memory.target_memory=64Mi"]), 64 << 20);
     assert_eq!(
         load(&["memory.target_memory.fraction=0.5"]),
@@ -150,7 +152,7 @@ fn values_mean_what_they_say() {
         "reject.retry_after=7s",
         "timeouts.connection_age=0",
         "limits.max_connections=auto",
-        "limits.header_bytes=16384",
+        "limits.header_bytes=16384.9",
         "log.level=info,weir::gate=debug",
     ])
     .expect("valid");
