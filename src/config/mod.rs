@@ -7,7 +7,7 @@
 //! made of the settings types that live beside the code they configure; nothing else in the crate
 //! knows this module.
 //!
-//! A reload loads everything again, files included, and asks [`changes`] what differs.
+//! A reload loads everything again, files included, and asks [`changes()`] what differs.
 
 mod changes;
 mod checks;

@@ -246,10 +246,15 @@ fn read_config(path: &Path) -> Result<Layer, Problem> {
                 format!(", line {line}, column {column}")
             });
             let message = message.trim().replace('\n', ", ");
+            let form = match format {
+                "toml" => "[queue], and on a line below it max_wait = \"1s\"",
+                "json" => "{\"queue\": {\"max_wait\": \"1s\"}}",
+                _ => "queue: and, indented on a line below it, max_wait: 1s",
+            };
             Err(refuse(
                 &place,
                 format!("its syntax is wrong: {message}"),
-                "correct this place; config/default.toml shows every key as it is written",
+                &format!("correct this place; the form is {form}"),
             ))
         }
     }
