@@ -225,21 +225,7 @@ fn read_config(path: &Path) -> Result<Layer, Problem> {
             "write the settings into it, or leave --config away to run without a file",
         ));
     }
-    let dict = match format {
-        "toml" => Toml::from_str::<Dict>(&text).map_err(|error| {
-            let at = error.span().map(|span| position(&text, span.start));
-            (at, error.message().to_owned())
-        }),
-        "json" => Json::from_str::<Dict>(&text)
-            .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
-        _ => Yaml::from_str::<Option<Dict>>(&text)
-            .map(Option::unwrap_or_default)
-            .map_err(|error| {
-                let at = error.location().map(|at| (at.line(), at.column()));
-                (at, error.to_string())
-            }),
-    };
-    match dict {
+    match dict_from(format, &text) {
         Ok(dict) => Ok(Layer { source, dict }),
         Err((at, message)) => {
             let place = at.map_or(String::new(), |(line, column)| {
@@ -257,6 +243,25 @@ fn read_config(path: &Path) -> Result<Layer, Problem> {
                 &format!("correct this place; the form is {form}"),
             ))
         }
+    }
+}
+
+/// The settings in a text; or line and column of what is wrong, and what that is.
+fn dict_from(format: &str, text: &str) -> Result<Dict, (Option<(usize, usize)>, String)> {
+    match format {
+        "toml" => Toml::from_str::<Dict>(text).map_err(|error| {
+            let at = error.span().map(|span| position(text, span.start));
+            (at, error.message().to_owned())
+        }),
+        "json" => Json::from_str::<Dict>(text)
+            .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
+        // Nothing but comments is no settings.
+        _ => Yaml::from_str::<Option<Dict>>(text)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| {
+                let at = error.location().map(|at| (at.line(), at.column()));
+                (at, error.to_string())
+            }),
     }
 }
 
