@@ -17,7 +17,7 @@ const WIDEST_VALUE: usize = 40;
 
 /// Loads the configuration and prints it; 0 if it can be used, else 1 and every problem.
 #[must_use]
-pub fn check(args: &ConfigArgs) -> ExitCode {
+pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     match config::load(&args.sources()) {
         Ok(loaded) => {
             // Who closes the pipe early (`weir check | head`) has seen enough.

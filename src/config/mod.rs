@@ -101,6 +101,21 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     load_on(sources, &Machine::this())
 }
 
+/// Only where the admin port is: what a command needs that talks to a running weir, whose memory
+/// figures it need not know.
+pub fn admin_address(sources: &Sources) -> Result<SocketAddr, Problems> {
+    let mut problems = Vec::new();
+    let layers = sources.layers(&mut problems);
+    if problems.iter().any(Problem::is_about_the_file) {
+        return Err(Problems(problems));
+    }
+    let mut reader = Reader::new(&layers, problems);
+    match settings::admin(&mut reader) {
+        Some(admin) => Ok(admin.listen),
+        None => Err(Problems(reader.finish(&layers).1)),
+    }
+}
+
 /// The same for a machine that is told.
 pub fn load_on(sources: &Sources, machine: &Machine) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
