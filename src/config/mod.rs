@@ -112,7 +112,8 @@ pub fn admin_address(sources: &Sources) -> Result<SocketAddr, Problems> {
     let mut reader = Reader::new(&layers, problems);
     match settings::admin(&mut reader) {
         Some(admin) => Ok(admin.listen),
-        None => Err(Problems(reader.finish(&layers).1)),
+        // Not `finish`: to this reader every other key is unknown.
+        None => Err(Problems(reader.into_problems())),
     }
 }
 

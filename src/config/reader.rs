@@ -210,6 +210,11 @@ impl Reader {
         (self.effective, self.problems)
     }
 
+    /// Only what was wrong with the keys that were asked for.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
     /// The keys that were asked for.
     #[cfg(test)]
     pub(super) fn asked(&self) -> Vec<String> {

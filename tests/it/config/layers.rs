@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir::config::{Sources, load_on};
+use weir::config::{Sources, admin_address, load_on};
 use weir::proxy::UpstreamAddress;
 
 use super::{BASE_ENV, effective, file, load_file, machine, owned, with_env, with_sets};
@@ -221,4 +221,19 @@ fn auto_follows_the_machine() {
     assert_eq!(auto(None, None, 1), (1, 64, 10_000));
     assert_eq!(auto(Some(256 << 20), Some(1024), 2), (2, 96, 480));
     assert_eq!(auto(Some(64 << 20), Some(64), 64), (2, 16, 1));
+}
+
+#[test]
+fn the_admin_address_is_known_without_the_memory_figures() {
+    let address = |set: &str| {
+        admin_address(&Sources {
+            sets: vec![set.to_owned(), "queue.max_wait=5".to_owned()],
+            ..Sources::default()
+        })
+    };
+    let found = address("admin.listen=127.0.0.1:99").expect("an address");
+    assert_eq!(found.to_string(), "127.0.0.1:99");
+    let problems = address("admin.listen=here").expect_err("no address").0;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].key, "admin.listen");
 }
