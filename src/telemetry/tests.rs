@@ -338,11 +338,11 @@ fn alone(test: &str) -> bool {
 
 #[test]
 fn samples_are_drained_by_upkeep_and_do_not_pile_up_between_scrapes() {
+    const SAMPLES: u32 = 1_500_000;
     if !alone("telemetry::tests::samples_are_drained_by_upkeep_and_do_not_pile_up_between_scrapes")
     {
         return;
     }
-    const SAMPLES: u32 = 1_500_000;
     let held = Duration::from_millis(20);
     let grown = |record: &dyn Fn(u32)| {
         let before = resident_mib();
