@@ -28,7 +28,7 @@ fn a_shrink_against_releases_ends_exact() {
 ///
 /// Mutations: no debt, a shrink forgets only what is idle: red, and so are four others of this
 /// target and the comparison with the naive model. `take_back` does not look at the debt a second
-/// time, after the units are free: red here and in three others of this target, nowhere else.
+/// time, after the units are free: red here and in at least three others of this target, nowhere else.
 #[test]
 fn a_shrink_below_what_is_held_is_owed_until_it_comes_back() {
     explore(|| {
