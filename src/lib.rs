@@ -9,5 +9,6 @@ pub mod lifecycle;
 pub mod load;
 mod platform;
 pub mod proxy;
+pub mod run;
 mod sync;
 pub mod telemetry;

@@ -89,7 +89,6 @@ impl<W: Waiter> Scheduler<W> {
     pub fn pick(&mut self, now: Instant, order: Order, free: u32, limit: u32) -> Pick<W> {
         loop {
             let Some(entry) = self.next(order) else {
-                self.entries.shrink_to(IDLE_CAPACITY);
                 return Pick::Empty;
             };
             let waiting = entry.waiter.is_waiting();
@@ -121,8 +120,7 @@ impl<W: Waiter> Scheduler<W> {
     /// of a purge is paid for by the departures that made it necessary.
     pub fn purge(&mut self) {
         self.entries.retain(|entry| entry.waiter.is_waiting());
-        self.entries
-            .shrink_to((self.entries.len() * 2).max(IDLE_CAPACITY));
+        self.give_room_back();
     }
 
     /// When the one who has waited longest arrived. Husks in front of it are dropped.
@@ -131,7 +129,7 @@ impl<W: Waiter> Scheduler<W> {
             if entry.waiter.is_waiting() {
                 return Some(entry.arrived);
             }
-            self.entries.pop_front();
+            self.take(Order::Fifo);
         }
         None
     }
@@ -144,9 +142,24 @@ impl<W: Waiter> Scheduler<W> {
     }
 
     fn take(&mut self, order: Order) -> Option<Entry<W>> {
-        match order {
+        let taken = match order {
             Order::Fifo => self.entries.pop_front(),
             Order::Lifo => self.entries.pop_back(),
+        };
+        self.give_room_back();
+        taken
+    }
+
+    /// Gives back what a burst grew, also when the queue never quite empties after it. Only when
+    /// three quarters lie idle: half of those left must then go, or as many again come, before the
+    /// room changes once more, and they pay for it.
+    fn give_room_back(&mut self) {
+        let (len, room) = (self.entries.len(), self.entries.capacity());
+        if room > IDLE_CAPACITY && len <= room / 4 {
+            self.entries.shrink_to((2 * len).max(IDLE_CAPACITY));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,135 @@
-//! The command line.
+//! The command line: one file per subcommand, and what each exit code means.
+
+mod check;
+mod config_args;
+pub mod demo;
+pub mod drain;
+pub mod healthcheck;
+mod run;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+pub use config_args::ConfigArgs;
+
+/// Ended as asked.
+const EXIT_OK: u8 = 0;
+/// The configuration is invalid, or a check failed.
+const EXIT_INVALID: u8 = 1;
+/// Could not start.
+const EXIT_NOT_STARTED: u8 = 3;
+/// Requests were left over at the end of a drain.
+const EXIT_LEFT_OVER: u8 = 4;
+/// Ended by a second signal.
+const EXIT_INSISTED: u8 = 5;
+
+/// weir keeps a backend alive under any load: it lets through as many requests as the backend's
+/// memory allows, queues the next ones for a short while, and refuses the rest with 503.
+#[derive(Debug, Parser)]
+#[command(name = "weir", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar; the default
+    Run(ConfigArgs),
+    /// Validate the configuration; print every value with its source, and the permit arithmetic
+    Check(ConfigArgs),
+    /// Show the same overload without weir and with it; needs nothing else on the machine
+    Demo(demo::DemoArgs),
+    /// Tell a running weir to go: for a preStop hook
+    Drain(DrainArgs),
+    /// Ask a running weir whether it is ready: for an exec probe
+    Healthcheck(HealthcheckArgs),
+    /// Print the version
+    Version,
+    #[command(hide = true)]
+    DemoBackend(demo::BackendArgs),
+}
+
+#[derive(Args, Debug)]
+struct DrainArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Wait until it has drained
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Args, Debug)]
+struct HealthcheckArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Ask whether it is alive instead
+    #[arg(long)]
+    live: bool,
+}
+
+/// Where a running weir is to be found: the address given, or `admin.listen` of its configuration.
+#[derive(Args, Debug)]
+struct AdminArgs {
+    /// Its admin port, such as 127.0.0.1:9900; read from the configuration if not given
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Runs what the arguments of this process ask for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Run(cli.config)) {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Demo(args) => block_on(demo::demo(args)),
+        Command::DemoBackend(args) => block_on(demo::demo_backend(args)),
+        Command::Drain(args) => at_admin(&args.admin, |admin| drain::drain(admin, args.wait)),
+        Command::Healthcheck(args) => at_admin(&args.admin, |admin| {
+            healthcheck::healthcheck(admin, args.live)
+        }),
+        Command::Version => {
+            println!("weir {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn at_admin<F>(args: &AdminArgs, command: impl FnOnce(SocketAddr) -> F) -> ExitCode
+where
+    F: Future<Output = ExitCode>,
+{
+    let admin = match args.admin {
+        Some(admin) => admin,
+        None => match config::admin_address(&args.config.sources()) {
+            Ok(admin) => admin,
+            Err(problems) => {
+                eprint!("{problems}");
+                return ExitCode::from(EXIT_INVALID);
+            }
+        },
+    };
+    block_on(command(admin))
+}
+
+fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("weir: no runtime: {error}");
+            ExitCode::from(EXIT_NOT_STARTED)
+        }
+    }
+}

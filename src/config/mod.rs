@@ -1,1 +1,209 @@
 //! From what was typed to what it means.
+//!
+//! Four layers (`source`) are merged by figment, which keeps where each value came from. A reader
+//! (`reader`) walks the result key by key (`settings`, `parse`), then values are checked against
+//! each other and this machine (`checks`). **Every problem is found in one go**, each with key,
+//! value, source and remedy, and what nobody reads is an unknown key. The result, [`Config`], is
+//! made of the settings types that live beside the code they configure; nothing else in the crate
+//! knows this module.
+//!
+//! A reload loads everything again, files included, and asks [`changes`] what differs.
+
+mod changes;
+mod checks;
+mod duration;
+mod parse;
+mod problem;
+mod quantity;
+mod reader;
+mod settings;
+mod source;
+mod target;
+
+use std::net::SocketAddr;
+
+use crate::admission::Budget;
+use crate::gate::Bounds;
+use crate::lifecycle::DrainSettings;
+use crate::telemetry::LogSettings;
+use crate::{admin, platform, proxy};
+
+pub use changes::{Changes, changes};
+pub use problem::{Problem, Problems};
+pub use quantity::{Quantity, show as show_quantity};
+pub use reader::Effective;
+use reader::Reader;
+pub use source::Sources;
+pub use target::TargetSource;
+
+/// Everything that can be set, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// How many worker threads.
+    pub workers: usize,
+    /// The admin port.
+    pub admin: admin::Settings,
+    /// The memory that permits are cut from.
+    pub budget: Budget,
+    /// Where the target memory came from.
+    pub target: TargetSource,
+    /// What the queue may hold.
+    pub bounds: Bounds,
+    /// The data path.
+    pub proxy: proxy::Settings,
+    /// How weir goes.
+    pub drain: DrainSettings,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+/// A configuration, and what there is to say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// Every value with its source, in the order of `config/default.toml`.
+    pub effective: Vec<Effective>,
+    /// What is allowed and unwise.
+    pub warnings: Vec<Problem>,
+}
+
+/// What a configuration is checked against; `None` where the system does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Bytes of memory of this machine.
+    pub total_memory: Option<u64>,
+    /// The memory limit of weir itself, in bytes.
+    pub own_memory_limit: Option<u64>,
+    /// How many descriptors weir may open.
+    pub descriptor_limit: Option<u64>,
+    /// How many threads can run at once.
+    pub parallelism: usize,
+}
+
+impl Machine {
+    /// The one that this process runs on.
+    #[must_use]
+    pub fn this() -> Self {
+        Self {
+            total_memory: platform::total_memory(),
+            own_memory_limit: platform::own_memory_limit(),
+            descriptor_limit: platform::descriptor_limit(),
+            parallelism: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Reads and checks everything.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    load_on(sources, &Machine::this())
+}
+
+/// Only where the admin port is: what a command needs that talks to a running weir, whose memory
+/// figures it need not know.
+pub fn admin_address(sources: &Sources) -> Result<SocketAddr, Problems> {
+    let mut problems = Vec::new();
+    let layers = sources.layers(&mut problems);
+    if problems.iter().any(Problem::is_about_the_file) {
+        return Err(Problems(problems));
+    }
+    let mut reader = Reader::new(&layers, problems);
+    match settings::admin(&mut reader) {
+        Some(admin) => Ok(admin.listen),
+        None => Err(Problems(reader.finish(&layers).1)),
+    }
+}
+
+/// The same for a machine that is told.
+pub fn load_on(sources: &Sources, machine: &Machine) -> Result<Loaded, Problems> {
+    let mut problems = Vec::new();
+    let layers = sources.layers(&mut problems);
+    // Without its file a configuration is not half known but unknown: what then seems to be
+    // unset would only hide what is wrong with the file.
+    if problems.iter().any(Problem::is_about_the_file) {
+        return Err(Problems(problems));
+    }
+    let mut reader = Reader::new(&layers, problems);
+    let mut warnings = Vec::new();
+    let config = read(&mut reader, machine, &mut warnings);
+    let (effective, problems) = reader.finish(&layers);
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded {
+            config,
+            effective,
+            warnings,
+        }),
+        _ => Err(Problems(problems)),
+    }
+}
+
+fn read(reader: &mut Reader, machine: &Machine, warnings: &mut Vec<Problem>) -> Option<Config> {
+    let listen = reader.read("listen", parse::address);
+    let upstream = settings::upstream(reader);
+    let workers = settings::workers(reader, machine);
+    let admin = settings::admin(reader);
+    let target = target::read(reader, machine.total_memory, warnings);
+    let per_task = settings::per_task(reader, warnings);
+    let factor = settings::safety_factor(reader);
+    let bounds = settings::queue(reader, machine, warnings);
+    let reject = settings::reject(reader);
+    let timeouts = settings::timeouts(reader);
+    let limits = settings::limits(reader, machine);
+    let forwarded = settings::forwarded(reader);
+    let drain = settings::drain(reader);
+    let log = settings::log(reader);
+
+    let budget = match (&target, per_task, factor) {
+        (Some(target), Some(per_task), Some(factor)) => {
+            checks::budget(reader, target, per_task, factor, machine)
+        }
+        _ => None,
+    };
+    if let Some((drain, _)) = &drain {
+        checks::drain(reader, drain, bounds.as_ref());
+    }
+    let upstream_address = upstream.as_ref().map(|upstream| &upstream.address);
+    let admin_listen = admin.as_ref().map(|admin| admin.listen);
+    checks::addresses(reader, listen, admin_listen, upstream_address);
+    if let (Some(limits), Some(budget)) = (&limits, &budget) {
+        let permits = budget.permit_limit();
+        warnings.extend(checks::descriptors(
+            reader,
+            limits.max_connections,
+            permits,
+            machine,
+        ));
+    }
+
+    let (drain, cancel_grace) = drain?;
+    Some(Config {
+        listen: listen?,
+        workers: workers?,
+        admin: admin?,
+        budget: budget?,
+        target: target?,
+        bounds: bounds?,
+        proxy: proxy::Settings {
+            upstream: upstream?,
+            reject: reject?,
+            timeouts: timeouts?,
+            limits: limits?,
+            forwarded: forwarded?,
+            cancel_grace,
+        },
+        drain,
+        log: log?,
+    })
+}
+
+/// `target × factor ÷ per task` with three decimals, rounded down, for showing the arithmetic.
+#[must_use]
+pub fn show_quotient(budget: &Budget) -> String {
+    checks::permits_in_thousandths(
+        budget.target_memory(),
+        budget.memory_per_task(),
+        budget.safety_factor(),
+    )
+}

@@ -43,11 +43,10 @@ mod ticket;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc};
 
 use crate::admission::{Budget, Entry, Order, RejectReason, UNITS_PER_TASK};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 use ledger::{Full, Ledger};
 pub use permit::Permit;
@@ -155,7 +154,7 @@ struct Core {
     held: Ledger,
     /// Requests and bytes that wait: everything between the reservation and the end of the wait.
     queued: Ledger,
-    tickets: mpsc::UnboundedSender<Entry<Ticket>>,
+    tickets: UnboundedSender<Entry<Ticket>>,
     /// The channel's other end and the scheduler. Only ever try-locked.
     queue: Mutex<Queue>,
     /// Something changed since the last round of the pump began.
@@ -178,6 +177,13 @@ const DRAINING: u8 = 1;
 /// A bug: the scheduler panicked. Nobody new, and the queue was let go.
 const BROKEN: u8 = 2;
 
+/// The end of a wait too long for the clock to count.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+fn deadline(arrived: Instant, max_wait: Duration) -> Instant {
+    arrived.checked_add(max_wait).unwrap_or(arrived + FAR)
+}
+
 /// Tokio's clock, so that tests with paused time hold here too.
 fn tokio_now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -193,7 +199,7 @@ impl Gate {
     /// The same with a clock of the caller's.
     #[must_use]
     pub fn with_clock(budget: Budget, bounds: Bounds, clock: fn() -> Instant) -> Self {
-        let (tickets, receiver) = mpsc::unbounded_channel();
+        let (tickets, receiver) = unbounded_channel();
         let limit_units = budget.limit_units();
         Self {
             core: Arc::new(Core {
@@ -238,17 +244,17 @@ impl Gate {
         if bounds.strategy == Strategy::Immediate {
             return Arrival::Rejected(RejectReason::NoPermit);
         }
+        // Before the reservation: between it and the ticket nothing may panic, or the room is lost.
+        let arrived = (core.clock)();
+        let deadline = deadline(arrived, bounds.max_wait);
         match core
             .queued
             .try_add(bytes, bounds.max_depth, bounds.max_bytes)
         {
-            Ok(()) => {}
-            Err(Full::Count) => return Arrival::Rejected(RejectReason::QueueDepth),
-            Err(Full::Amount) => return Arrival::Rejected(RejectReason::QueueBytes),
+            Ok(()) => Arrival::Queued(core.enqueue(units, bytes, arrived, deadline)),
+            Err(Full::Count) => Arrival::Rejected(RejectReason::QueueDepth),
+            Err(Full::Amount) => Arrival::Rejected(RejectReason::QueueBytes),
         }
-        let arrived = (core.clock)();
-        let waiting = core.enqueue(units, bytes, arrived, arrived + bounds.max_wait);
-        Arrival::Queued(waiting)
     }
 
     /// Waits for a permit within the bounds. For use in-process: weir's memory is charged nothing.

@@ -1,10 +1,8 @@
 //! The right to occupy the backend, and how it comes back.
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Core;
-use crate::sync::Arc;
 use crate::sync::atomic::{Ordering, fence};
+use crate::sync::{Arc, OwnedSemaphorePermit};
 
 /// The right to occupy the backend. Dropping it gives it back, whatever the reason for the drop;
 /// it is not `Clone`, so it comes back exactly once.

@@ -2,12 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokio::sync::mpsc;
-
 use super::{BROKEN, Core, Permit, Ticket};
 use crate::admission::{Entry, Pick, Scheduler};
 use crate::sync::atomic::{Ordering, fence};
-use crate::sync::{Arc, TryLockError};
+use crate::sync::{Arc, TryLockError, UnboundedReceiver};
 
 /// Grants gathered under the lock before they are handed out without it.
 const BATCH: usize = 32;
@@ -18,12 +16,12 @@ const PURGE_FLOOR: usize = 64;
 /// What the lock guards.
 #[derive(Debug)]
 pub(super) struct Queue {
-    receiver: mpsc::UnboundedReceiver<Entry<Ticket>>,
+    receiver: UnboundedReceiver<Entry<Ticket>>,
     scheduler: Scheduler<Ticket>,
 }
 
 impl Queue {
-    pub(super) fn new(receiver: mpsc::UnboundedReceiver<Entry<Ticket>>) -> Self {
+    pub(super) fn new(receiver: UnboundedReceiver<Entry<Ticket>>) -> Self {
         Self {
             receiver,
             scheduler: Scheduler::default(),
@@ -50,6 +48,9 @@ impl Core {
             };
             let mut grants = Grants::new();
             while grants.len() < BATCH && self.dirty.swap(false, Ordering::SeqCst) {
+                // Pairs with the fence in `Permit::drop`, for whoever set the mark and left: units
+                // of a release that saw no queue before that mark are seen by this round.
+                fence(Ordering::SeqCst);
                 self.guarded_round(&mut queue, &mut grants);
             }
             drop(queue);

@@ -1,6 +1,216 @@
-//! The data path.
+//! The data path: from a client's connection to the backend and back.
+//!
+//! # The life of a request
+//!
+//! ```text
+//! accept → sniff (h1 | h2) → read head → prepare
+//!    → gate ── permit at once ────────────────┐
+//!         └─ waits in the queue ──────────────┤→ forward → stream both bodies → permit returned
+//!         └─ reject (503, linger if needed)   │
+//!    every exit: exactly one outcome counted, one access-log line at most
+//! ```
+//!
+//! [`handle`] is that list as code. A [`Record`](record) counts the request when it is dropped,
+//! and an [`Exchange`](exchange) returns the permit when the backend is done, whatever ends them.
+//!
+//! # Invariants
+//!
+//! * **Nothing is forwarded without a [`Permit`](crate::gate::Permit)**: an exchange cannot be
+//!   made without one.
+//! * **Nothing that a client sends decides where weir connects.** There is one upstream.
+//! * **A response that the backend broke off never ends cleanly** for the client.
+//! * One worker's connections live on its thread; workers share the gate, the metrics, and the
+//!   bound on upstream connections.
+
+mod client;
+mod connection;
+mod drain;
+mod error;
+mod exchange;
+mod forward;
+mod guarded;
+mod handle;
+mod headers;
+mod linger;
+mod listen;
+mod pace;
+mod patience;
+mod pool;
+mod record;
+mod respond;
 mod settings;
+mod sniff;
+mod stall;
+mod tunnel;
+mod upload;
+mod upstream;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+
+use crate::gate::Gate;
+use crate::telemetry::Telemetry;
+use client::Client;
+pub use listen::bind;
+use pace::Pace;
+use pool::Pool;
 pub use settings::{
     Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, Upstream, UpstreamAddress,
     UpstreamProtocol,
 };
+use worker::Worker;
+
+/// A worker that has not moved for so long is stuck: its liveness is gone.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// The proxy in front of one backend.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+}
+
+/// What all connections of all workers share.
+#[derive(Debug)]
+struct Shared {
+    gate: Gate,
+    telemetry: Arc<Telemetry>,
+    settings: ArcSwap<Settings>,
+    pool: Arc<Pool>,
+    pace: Pace,
+    stage: watch::Sender<Stage>,
+    /// A client connection has ended.
+    place_freed: Notify,
+    /// What names the backend to itself when the client names nothing.
+    upstream_host: HeaderValue,
+    clock: fn() -> Instant,
+    epoch: Instant,
+}
+
+/// One client connection, as its requests see it.
+#[derive(Debug)]
+struct Connection {
+    shared: Arc<Shared>,
+    worker: usize,
+    client: Arc<Client>,
+}
+
+/// How far the proxy is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Serving.
+    Serving,
+    /// Serving, and telling clients to go.
+    Leaving,
+    /// The same without new connections.
+    Draining,
+    /// New requests are refused, tunnels told to end.
+    Refusing,
+    /// What idles is closed.
+    Closing,
+}
+
+impl Proxy {
+    /// Starts the workers. `clock` is what requests are timed with.
+    pub fn start(
+        gate: Gate,
+        telemetry: Arc<Telemetry>,
+        settings: Settings,
+        workers: usize,
+        clock: fn() -> Instant,
+    ) -> io::Result<Self> {
+        let permits = gate.budget().permit_limit() as usize;
+        let pool = Pool::new(workers, permits, telemetry.metrics.clone());
+        let upstream_host = settings.upstream.host();
+        let shared = Arc::new(Shared {
+            gate,
+            telemetry,
+            settings: ArcSwap::from_pointee(settings),
+            pool: Arc::new(pool),
+            pace: Pace::default(),
+            stage: watch::Sender::new(Stage::Serving),
+            place_freed: Notify::new(),
+            upstream_host,
+            clock,
+            epoch: clock(),
+        });
+        let workers = (0..workers)
+            .map(|number| Worker::start(number, shared.clone()))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { shared, workers })
+    }
+
+    /// Accepts connections until it is dropped.
+    pub async fn accept(&self, listener: TcpListener) {
+        listen::accept(&self.shared, &self.workers, listener).await;
+    }
+
+    /// Takes over new settings: requests that come see them at once, open connections keep the
+    /// timers they have.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.shared.settings.store(Arc::new(settings));
+        self.shared.place_freed.notify_one();
+    }
+
+    /// Follows the gate after a resize: as many upstream connections as permits.
+    pub fn follow_gate(&self) {
+        let permits = self.shared.gate.budget().permit_limit() as usize;
+        self.shared.pool.set_limit(permits);
+    }
+
+    /// Whether every worker moves; else which one does not.
+    pub fn health(&self) -> Result<(), String> {
+        let now = self.shared.millis();
+        for (number, worker) in self.workers.iter().enumerate() {
+            let still = Duration::from_millis(now.saturating_sub(worker.last_beat()));
+            if still > STUCK {
+                let seconds = still.as_secs();
+                return Err(format!("worker {number} has not moved for {seconds} s"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    /// Ends the workers and everything that is left on them.
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            worker.stop();
+        }
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Whether responses tell clients to close their connection.
+    fn tells_to_go(&self) -> bool {
+        *self.stage.borrow() >= Stage::Leaving
+    }
+
+    /// When a refused client should come back, in seconds.
+    fn retry_after_seconds(&self) -> u64 {
+        let gate = self.gate.snapshot();
+        let ahead = gate.in_flight.saturating_add(gate.queued);
+        let wait = self.pace.predicted_wait(ahead, gate.permit_limit);
+        self.pace.jittered_seconds(wait)
+    }
+}

@@ -44,6 +44,18 @@ pub enum UpstreamAddress {
     Unix(PathBuf),
 }
 
+impl Upstream {
+    /// What names the backend as a host, where a client named none.
+    pub(super) fn host(&self) -> HeaderValue {
+        let host = match &self.address {
+            UpstreamAddress::Socket(address) => address.to_string(),
+            UpstreamAddress::Name(host, port) => format!("{host}:{port}"),
+            UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        };
+        HeaderValue::try_from(host).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+    }
+}
+
 /// What the backend speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamProtocol {

@@ -1,3 +1,7 @@
 //! Integration tests: one binary.
 
+mod gate;
+mod gate_breakdown;
+mod gate_model;
+mod gate_stress;
 mod tidy;

@@ -1,0 +1,106 @@
+//! `weir check`: every value that is in effect, where it was given, and what it makes.
+
+use std::fmt::{self, Write};
+use std::process::ExitCode;
+
+use super::config_args::ConfigArgs;
+use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
+use crate::gate::Strategy;
+
+/// What a waiting request takes of weir's memory, before any of its body.
+const H1_BYTES: u64 = 10 << 10;
+const H2_BYTES: u64 = 3 << 10;
+
+/// Columns beyond this are not padded to: one long value would push every source off the screen.
+const WIDEST_VALUE: usize = 40;
+
+/// Loads the configuration and prints it; 0 if it can be used, else 1 and every problem.
+#[must_use]
+pub(super) fn check(args: &ConfigArgs) -> ExitCode {
+    match config::load(&args.sources()) {
+        Ok(loaded) => {
+            print!("{}", Report(&loaded));
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            eprint!("{problems}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+struct Report<'a>(&'a Loaded);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        table(f, &self.0.effective)?;
+        for warning in &self.0.warnings {
+            write!(f, "\nWarning: {warning}")?;
+        }
+        f.write_char('\n')?;
+        arithmetic(f, &self.0.config)?;
+        f.write_str("\nThe configuration is valid.\n")
+    }
+}
+
+fn table(f: &mut fmt::Formatter<'_>, effective: &[Effective]) -> fmt::Result {
+    let widest = |text: fn(&Effective) -> &str, most: usize| {
+        let widths = effective.iter().map(|one| text(one).chars().count());
+        widths.filter(|width| *width <= most).max().unwrap_or(0)
+    };
+    let keys = widest(|one| &one.key, usize::MAX);
+    let values = widest(|one| &one.value, WIDEST_VALUE);
+    for Effective { key, value, source } in effective {
+        writeln!(f, "{key:keys$}  {value:values$}  {source}")?;
+    }
+    Ok(())
+}
+
+fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Result {
+    let budget = &config.budget;
+    if let config::TargetSource::File {
+        fraction,
+        baseline,
+        content,
+        ..
+    } = &config.target
+    {
+        writeln!(
+            f,
+            "target memory: {content} × {fraction} − {baseline} = {} bytes",
+            budget.target_memory()
+        )?;
+    }
+    writeln!(
+        f,
+        "permits: {} × {} ÷ {} = {}, so {} requests run at once",
+        budget.target_memory(),
+        budget.safety_factor(),
+        budget.memory_per_task(),
+        show_quotient(budget),
+        budget.permit_limit()
+    )?;
+    if config.bounds.strategy == Strategy::Immediate {
+        return writeln!(f, "queue: none; what gets no permit is rejected at once");
+    }
+    let holds = |each: u64| {
+        let by_bytes = config.bounds.max_bytes / each;
+        match config.bounds.max_depth {
+            0 => by_bytes,
+            depth => by_bytes.min(u64::from(depth)),
+        }
+    };
+    writeln!(
+        f,
+        "queue: {} bytes ({}) hold up to {} requests on HTTP/1.1 (10 KiB each) or {} on HTTP/2 \
+         (3 KiB each){}",
+        config.bounds.max_bytes,
+        show_quantity(config.bounds.max_bytes),
+        holds(H1_BYTES),
+        holds(H2_BYTES),
+        match config.bounds.max_depth {
+            0 => String::new(),
+            depth => format!(", queue.max_depth = {depth} included"),
+        }
+    )
+}

@@ -1,0 +1,313 @@
+//! From the typed keys to the settings of each room, table by table.
+//!
+//! Every key of a table is read before any of them is missed, so that all problems are found.
+
+use std::time::Duration;
+
+use super::Machine;
+use super::parse::{self, HOUR, Round};
+use super::problem::Problem;
+use super::quantity;
+use super::reader::{Complaint, Reader};
+use crate::admin;
+use crate::admission::{Decimal, Order};
+use crate::gate::{Bounds, Strategy};
+use crate::lifecycle::DrainSettings;
+use crate::proxy::{Forwarded, Limits, Reject, RetryAfter, Timeouts, Upstream, UpstreamProtocol};
+use crate::telemetry::{LogFormat, LogSettings};
+
+const MI: u64 = 1 << 20;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The gate's ledger counts no further.
+const MAX_DEPTH: u32 = (1 << 24) - 1;
+
+pub(super) fn upstream(reader: &mut Reader) -> Option<Upstream> {
+    let address = reader.read("upstream", parse::upstream);
+    let protocol = reader.read("upstream_protocol", |text| {
+        parse::one_of(
+            text,
+            &[
+                ("auto", UpstreamProtocol::Auto),
+                ("http1", UpstreamProtocol::Http1),
+                ("http2", UpstreamProtocol::Http2),
+            ],
+        )
+    });
+    Some(Upstream {
+        address: address?,
+        protocol: protocol?,
+    })
+}
+
+pub(super) fn workers(reader: &mut Reader, machine: &Machine) -> Option<usize> {
+    let auto = machine.parallelism.clamp(1, 2);
+    auto_or(
+        reader,
+        "workers",
+        auto,
+        |auto| auto.to_string(),
+        |text| parse::whole(text, &(1..=256)),
+    )
+}
+
+pub(super) fn admin(reader: &mut Reader) -> Option<admin::Settings> {
+    let listen = reader.read("admin.listen", parse::address);
+    let remote_control = reader.read("admin.remote_control", parse::flag);
+    Some(admin::Settings {
+        listen: listen?,
+        remote_control: remote_control?,
+    })
+}
+
+/// What one request is charged, in bytes.
+pub(super) fn per_task(reader: &mut Reader, warnings: &mut Vec<Problem>) -> Option<u64> {
+    let key = "memory.memory_per_task";
+    if !reader.has(key) {
+        reader.problem(
+            key,
+            Complaint::new(
+                "it is not set, and it has no default",
+                "measure it: the backend's RSS when idle, then its RSS under N concurrent \
+                 requests; the difference divided by N, rounded up, such as \"16Mi\"",
+            ),
+        );
+        return None;
+    }
+    let bytes = reader.read(key, |text| parse::bytes(text, Round::Up, &(1..=u64::MAX)))?;
+    if bytes < 1024 {
+        warnings.push(reader.warning(
+            key,
+            Complaint::new(
+                format!("{bytes} bytes is less than any real request takes"),
+                "check the suffix: Mi is mebibytes, m is thousandths",
+            ),
+        ));
+    }
+    Some(bytes)
+}
+
+/// The share of the target that permits are cut from.
+pub(super) fn safety_factor(reader: &mut Reader) -> Option<Decimal> {
+    reader.read("memory.safety_factor", parse::fraction)
+}
+
+pub(super) fn queue(
+    reader: &mut Reader,
+    machine: &Machine,
+    warnings: &mut Vec<Problem>,
+) -> Option<Bounds> {
+    let strategy = reader.read("queue.strategy", |text| {
+        let choices = [
+            ("queue", Strategy::Queue),
+            ("immediate", Strategy::Immediate),
+        ];
+        parse::one_of(text, &choices)
+    });
+    let max_wait = reader.read("queue.max_wait", |text| {
+        parse::duration(text, &(Duration::from_millis(1)..=HOUR))
+    });
+    let max_depth = reader.read("queue.max_depth", |text| {
+        parse::whole(text, &(0..=MAX_DEPTH))
+    });
+    let key = "queue.max_bytes";
+    let max_bytes = auto_or(
+        reader,
+        key,
+        auto_queue_bytes(machine.own_memory_limit),
+        |bytes| quantity::show(*bytes),
+        |text| parse::bytes(text, Round::Down, &(64 << 10..=512 << 30)),
+    );
+    let room = machine
+        .own_memory_limit
+        .map(|limit| limit.saturating_sub(32 * MI));
+    if let (Some(bytes), Some(room)) = (max_bytes, room)
+        && bytes > room.max(16 * MI)
+    {
+        warnings.push(reader.warning(
+            key,
+            Complaint::new(
+                format!(
+                    "weir's own memory limit leaves about {} for the queue; a full one may get \
+                     weir killed",
+                    quantity::show(room)
+                ),
+                "lower it, write \"auto\", or raise the memory limit of weir's container",
+            ),
+        ));
+    }
+    let order = reader.read("queue.order", |text| {
+        parse::one_of(text, &[("fifo", Order::Fifo), ("lifo", Order::Lifo)])
+    });
+    Some(Bounds {
+        strategy: strategy?,
+        max_wait: max_wait?,
+        max_depth: max_depth?,
+        max_bytes: max_bytes?,
+        order: order?,
+    })
+}
+
+/// Half of weir's own memory less 32 MiB for everything else, at least 16 MiB.
+fn auto_queue_bytes(own_memory_limit: Option<u64>) -> u64 {
+    match own_memory_limit {
+        Some(limit) => (limit / 2).saturating_sub(32 * MI).max(16 * MI),
+        None => 64 * MI,
+    }
+}
+
+pub(super) fn reject(reader: &mut Reader) -> Option<Reject> {
+    let status = reader.read("reject.status", |text| parse::whole(text, &(400..=599_u16)));
+    let grpc_status = reader.read("reject.grpc_status", |text| parse::whole(text, &(1..=16)));
+    let retry_after = reader.read("reject.retry_after", |text| match text {
+        "auto" => Ok(RetryAfter::Auto),
+        _ => parse::seconds(text).map(RetryAfter::Fixed),
+    });
+    let headers = reader.entries("reject.headers", parse::reject_header);
+    Some(Reject {
+        status: http::StatusCode::from_u16(status?).expect("400 to 599 are status codes"),
+        grpc_status: grpc_status?,
+        retry_after: retry_after?,
+        headers: headers?,
+    })
+}
+
+pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
+    let mut timer = |name: &str| reader.read(&format!("timeouts.{name}"), parse::timeout);
+    let sniff = timer("sniff");
+    let head = timer("head");
+    let body_idle = timer("body_idle");
+    let connect = timer("connect");
+    let response_head = timer("response_head");
+    let response_idle = timer("response_idle");
+    let write_stall = timer("write_stall");
+    let keep_alive_idle = timer("keep_alive_idle");
+    let h2_idle = timer("h2_idle");
+    let h2_ping = reader.read("timeouts.h2_ping", |text| {
+        parse::duration(text, &(Duration::from_secs(1)..=7 * DAY))
+    });
+    let connection_age = reader.read("timeouts.connection_age", parse::age);
+    let upstream_idle = reader.read("timeouts.upstream_idle", parse::timeout);
+    Some(Timeouts {
+        sniff: sniff?,
+        head: head?,
+        body_idle: body_idle?,
+        connect: connect?,
+        response_head: response_head?,
+        response_idle: response_idle?,
+        write_stall: write_stall?,
+        keep_alive_idle: keep_alive_idle?,
+        h2_idle: h2_idle?,
+        h2_ping: h2_ping?,
+        connection_age: connection_age?,
+        upstream_idle: upstream_idle?,
+    })
+}
+
+pub(super) fn limits(reader: &mut Reader, machine: &Machine) -> Option<Limits> {
+    let max_connections = auto_or(
+        reader,
+        "limits.max_connections",
+        auto_connections(machine.descriptor_limit),
+        |auto| auto.to_string(),
+        |text| parse::whole(text, &(1..=1_000_000_usize)),
+    );
+    let h2_streams = reader.read("limits.h2_streams", |text| {
+        parse::whole(text, &(1..=10_000))
+    });
+    let header_bytes = reader.read("limits.header_bytes", |text| {
+        let bytes = parse::bytes(text, Round::Down, &(8 << 10..=MI))?;
+        Ok(u32::try_from(bytes).expect("at most 1Mi"))
+    });
+    let header_fields = reader.read("limits.header_fields", |text| {
+        parse::whole(text, &(10..=1000))
+    });
+    Some(Limits {
+        max_connections: max_connections?,
+        h2_streams: h2_streams?,
+        header_bytes: header_bytes?,
+        header_fields: header_fields?,
+    })
+}
+
+/// Half of the descriptors that are left after 64 for weir itself: each client connection may
+/// need one towards the upstream.
+fn auto_connections(descriptor_limit: Option<u64>) -> usize {
+    match descriptor_limit {
+        Some(limit) => {
+            let half = limit.saturating_sub(64) / 2;
+            usize::try_from(half)
+                .unwrap_or(usize::MAX)
+                .clamp(1, 1_000_000)
+        }
+        None => 10_000,
+    }
+}
+
+pub(super) fn forwarded(reader: &mut Reader) -> Option<Forwarded> {
+    let choices = [
+        ("append", Forwarded::Append),
+        ("replace", Forwarded::Replace),
+    ];
+    reader.read("trust.forwarded", |text| parse::one_of(text, &choices))
+}
+
+/// The phases of going, and how long a permit outlives its client.
+pub(super) fn drain(reader: &mut Reader) -> Option<(DrainSettings, Duration)> {
+    let mut timer = |name: &str, least: Duration, most: Duration| {
+        reader.read(&format!("drain.{name}"), |text| {
+            parse::duration(text, &(least..=most))
+        })
+    };
+    let lame_duck = timer("lame_duck", Duration::ZERO, HOUR);
+    let timeout = timer("timeout", Duration::ZERO, DAY);
+    let grace = timer("grace", Duration::from_secs(1), 2 * DAY);
+    let cancel_grace = timer("cancel_grace", Duration::ZERO, HOUR);
+    let drain = DrainSettings {
+        lame_duck: lame_duck?,
+        timeout: timeout?,
+        grace: grace?,
+    };
+    Some((drain, cancel_grace?))
+}
+
+pub(super) fn log(reader: &mut Reader) -> Option<LogSettings> {
+    let level = reader.read("log.level", parse::log_level);
+    let format = reader.read("log.format", |text| {
+        parse::one_of(
+            text,
+            &[
+                ("auto", LogFormat::Auto),
+                ("json", LogFormat::Json),
+                ("text", LogFormat::Text),
+            ],
+        )
+    });
+    let access = reader.read("log.access", parse::flag);
+    Some(LogSettings {
+        level: level?,
+        format: format?,
+        access: access?,
+    })
+}
+
+/// `auto`, whose meaning is then shown, or what `parse` reads.
+fn auto_or<T>(
+    reader: &mut Reader,
+    key: &str,
+    auto: T,
+    show: impl FnOnce(&T) -> String,
+    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+) -> Option<T> {
+    let read = reader.read(key, |text| match text {
+        "auto" => Ok(None),
+        _ => parse(text).map(Some).map_err(|mut complaint| {
+            complaint.remedy = format!("{}; or \"auto\"", complaint.remedy);
+            complaint
+        }),
+    })?;
+    if read.is_none() {
+        reader.came_to(key, &show(&auto));
+    }
+    Some(read.unwrap_or(auto))
+}

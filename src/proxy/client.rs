@@ -1,0 +1,291 @@
+//! The client's side of one connection: what hyper reads and writes, and a second handle to the
+//! same socket that tells whether the client is still there.
+//!
+//! **hyper does not look at a socket while a request body is unread**, so a client that hung up
+//! would keep its place in the queue. The second handle sees the FIN or reset behind unread
+//! bytes, by the reactor's readiness alone: no system call, no unsafe code.
+
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::linger::Linger;
+use super::stall::Pulse;
+
+/// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
+const LOOK_AGAIN: Duration = Duration::from_millis(125);
+
+/// Between requests.
+const IDLE: u8 = 0;
+/// Some bytes of a head have come.
+const HEAD: u8 = 1;
+/// A request is being served.
+const BUSY: u8 = 2;
+
+/// What is known of the client at the other end of one connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Where it connects from.
+    pub(super) peer: SocketAddr,
+    /// Its address as a header value, made once.
+    pub(super) peer_ip: HeaderValue,
+    /// Whether it speaks HTTP/2.
+    pub(super) is_h2: bool,
+    socket: Arc<OwnedWriteHalf>,
+    stage: AtomicU8,
+    /// Requests in progress: more than one only on HTTP/2.
+    active: AtomicU32,
+    /// Requests ever begun on this connection.
+    begun: AtomicU32,
+    /// A request's body has not been read to its end, so closing at once could destroy the answer.
+    upload_open: AtomicBool,
+    /// The watch over the stream whose service was called last, on its way to the executor.
+    next_pulse: Mutex<Option<Arc<Pulse>>>,
+}
+
+impl Client {
+    pub(super) fn new(peer: SocketAddr, socket: Arc<OwnedWriteHalf>, is_h2: bool) -> Self {
+        let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string())
+            .expect("an address is a valid header value");
+        Self {
+            peer,
+            peer_ip,
+            is_h2,
+            socket,
+            stage: AtomicU8::new(IDLE),
+            active: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            upload_open: AtomicBool::new(false),
+            next_pulse: Mutex::new(None),
+        }
+    }
+
+    /// A request's head is complete.
+    pub(super) fn begin_request(&self) {
+        self.stage.store(BUSY, Ordering::Relaxed);
+        self.active.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its response has been handed to hyper to the end.
+    pub(super) fn end_request(&self) {
+        if self.active.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.stage.store(IDLE, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a head has begun to arrive and is not complete.
+    pub(super) fn is_sending_head(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == HEAD
+    }
+
+    /// Whether no request is in progress.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether any request was ever begun here.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says whether a request body is left unread.
+    pub(super) fn set_upload_open(&self, open: bool) {
+        self.upload_open.store(open, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave_pulse(&self, pulse: Arc<Pulse>) {
+        *self.next_pulse.lock().expect("nothing panics under it") = Some(pulse);
+    }
+
+    pub(super) fn take_pulse(&self) -> Option<Arc<Pulse>> {
+        self.next_pulse
+            .lock()
+            .expect("nothing panics under it")
+            .take()
+    }
+
+    /// Whether the client has closed or reset its side, as far as the reactor knows by now.
+    /// On HTTP/2 always false: there hyper reads all the time and sees it itself.
+    pub(super) fn is_gone(&self) -> bool {
+        if self.is_h2 {
+            return false;
+        }
+        let ready = pin!(self.socket.ready(Interest::READABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
+    /// Resolves when the client has closed or reset its side.
+    pub(super) async fn gone(&self) {
+        if self.is_h2 {
+            return std::future::pending().await;
+        }
+        while let Ok(ready) = self.socket.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Writes past hyper, where hyper has nothing to say any more. What does not fit is lost.
+    pub(super) fn write_past(&self, bytes: &[u8]) {
+        let _ = self.socket.try_write(bytes);
+    }
+}
+
+/// The IO that hyper reads and writes.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    read: OwnedReadHalf,
+    client: Arc<Client>,
+    /// What the sniff has read ahead.
+    ahead: Bytes,
+    write_stall: Duration,
+    /// Runs while a write waits for the client to read.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Set once hyper shuts the connection down with a body unread.
+    linger: Option<Box<Linger>>,
+}
+
+impl ClientIo {
+    pub(super) fn new(
+        read: OwnedReadHalf,
+        client: Arc<Client>,
+        ahead: Bytes,
+        write_stall: Duration,
+    ) -> Self {
+        if !ahead.is_empty() {
+            client.stage.store(HEAD, Ordering::Relaxed);
+        }
+        Self {
+            read,
+            client,
+            ahead,
+            write_stall,
+            stalled: None,
+            linger: None,
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        (*self.client.socket).as_ref()
+    }
+
+    /// Bytes of a new head start its clock.
+    fn note_read(&self) {
+        let _ =
+            self.client
+                .stage
+                .compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Writes as soon as the socket takes something, and gives up on a client that does not read.
+    fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if self.socket().poll_write_ready(cx)?.is_pending() {
+                return self.poll_stalled(cx);
+            }
+            match write(self.socket()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    self.stalled = None;
+                    return Poll::Ready(written);
+                }
+            }
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let deadline = Instant::now() + self.write_stall;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, WRITE_STALL)))
+    }
+}
+
+/// What the IO error of a client that does not read says.
+pub(super) const WRITE_STALL: &str = "the client does not read (timeouts.write_stall)";
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let part = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(part));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.note_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.try_write(buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Half-closes; with a body unread it then lingers, or the kernel would answer the bytes still
+    /// coming with a reset that destroys the response on its way.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(linger) = &mut this.linger {
+            return linger.poll(&mut this.read, cx).map(Ok);
+        }
+        let closed = socket2::SockRef::from(this.socket()).shutdown(Shutdown::Write);
+        if closed.is_err() || !this.client.upload_open.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let linger = this.linger.insert(Box::new(Linger::new()));
+        linger.poll(&mut this.read, cx).map(Ok)
+    }
+}

@@ -1,0 +1,357 @@
+//! One client connection: which protocol, which limits, and the timers that hyper does not keep.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::client::{Client, ClientIo, WRITE_STALL};
+use super::guarded::Guarded;
+use super::handle::handle;
+use super::respond::{Dialect, ResponseBody};
+use super::settings::Settings;
+use super::sniff::{Sniffed, sniff};
+use super::stall::{Pulse, StreamExecutor};
+use super::upstream::pong_timeout;
+use super::{Connection, Shared, Stage};
+use crate::telemetry::{ConnectionError, events};
+
+/// What one stream may have sent of its body before weir reads it: the protocol's own default.
+pub(super) const STREAM_WINDOW: u32 = 65_535;
+
+/// hyper's buffer of one HTTP/1 connection, reading or writing, unless a head may be larger.
+const BUFFER: usize = 64 << 10;
+
+/// Resets of a misbehaving client before it is cut off (rapid reset, CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+
+/// What a client gets whose head takes too long (RFC 9110, section 15.5.9).
+const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+    content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"slow head\"\r\n\r\n";
+
+/// Serves one client connection to its end.
+pub(super) async fn serve(shared: Arc<Shared>, worker: usize, stream: TcpStream, peer: SocketAddr) {
+    let settings = shared.settings.load_full();
+    // A client that is gone already fails at the first read.
+    let _ = stream.set_nodelay(true);
+    let (mut read, write) = stream.into_split();
+    let sniffed = sniff(&mut read, settings.timeouts.sniff).await;
+    let (is_h2, ahead) = match sniffed {
+        Sniffed::Http1(ahead) => (false, ahead),
+        Sniffed::Http2(ahead) => (true, ahead),
+        Sniffed::Closed => return,
+        Sniffed::TimedOut => {
+            let detail = "no request within timeouts.sniff";
+            return events::connection_error(
+                &shared.telemetry,
+                ConnectionError::Sniff,
+                Some(peer),
+                &detail,
+            );
+        }
+    };
+    let connection = Arc::new(Connection {
+        shared,
+        worker,
+        client: Arc::new(Client::new(peer, Arc::new(write), is_h2)),
+    });
+    let ended = if is_h2 {
+        serve_http2(&connection, &settings, read, ahead).await
+    } else {
+        serve_http1(&connection, &settings, read, ahead).await
+    };
+    if let Err(error) = ended {
+        let kind = kind_of(&error, is_h2);
+        events::connection_error(&connection.shared.telemetry, kind, Some(peer), &error);
+    }
+}
+
+async fn serve_http1(
+    connection: &Arc<Connection>,
+    settings: &Settings,
+    read: OwnedReadHalf,
+    ahead: Bytes,
+) -> hyper::Result<()> {
+    let client = &connection.client;
+    let header_bytes = settings.limits.header_bytes as usize;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // hyper's name for it is misleading: it runs between requests, too. Heads are timed below.
+        .header_read_timeout(settings.timeouts.keep_alive_idle)
+        .max_header_size(header_bytes)
+        .max_buf_size(BUFFER.max(header_bytes + header_bytes / 2));
+    if settings.limits.header_fields != 100 {
+        builder.max_headers(settings.limits.header_fields);
+    }
+    let io = client_io(connection, settings, read, ahead);
+    let mut serving = pin!(
+        builder
+            .serve_connection(io, service(connection))
+            .with_upgrades()
+    );
+    let mut watch = Watch::new(connection, settings);
+    loop {
+        let event = tokio::select! {
+            biased;
+            ended = serving.as_mut() => return ended,
+            event = watch.next() => event,
+        };
+        match event {
+            Event::HeadTimeout => {
+                let detail = "a head took longer than timeouts.head";
+                let telemetry = &connection.shared.telemetry;
+                events::connection_error(
+                    telemetry,
+                    ConnectionError::Head,
+                    Some(client.peer),
+                    &detail,
+                );
+                client.write_past(REQUEST_TIMEOUT);
+                return Ok(());
+            }
+            // Responses say `connection: close` meanwhile; who is idle may still send one more.
+            Event::Leave => {}
+            Event::Close => {
+                // A request may be on its way through the kernel: one more look.
+                tokio::task::yield_now().await;
+                if let Poll::Ready(ended) = poll_once(serving.as_mut()).await {
+                    return ended;
+                }
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn serve_http2(
+    connection: &Arc<Connection>,
+    settings: &Settings,
+    read: OwnedReadHalf,
+    ahead: Bytes,
+) -> hyper::Result<()> {
+    let client = &connection.client;
+    let executor = StreamExecutor::new(client.clone(), settings.timeouts.write_stall);
+    let streams = settings.limits.h2_streams;
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        // Never less, or queued uploads would starve admitted ones of the shared window.
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams).min(i32::MAX as u32))
+        .max_header_list_size(settings.limits.header_bytes)
+        .max_send_buf_size(BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .keep_alive_interval(settings.timeouts.h2_ping)
+        .keep_alive_timeout(pong_timeout(settings.timeouts.h2_ping));
+    let io = client_io(connection, settings, read, ahead);
+    let mut serving = pin!(builder.serve_connection(io, service(connection)));
+    let mut watch = Watch::new(connection, settings);
+    loop {
+        let event = tokio::select! {
+            biased;
+            ended = serving.as_mut() => return ended,
+            event = watch.next() => event,
+        };
+        match event {
+            Event::HeadTimeout => {}
+            // GOAWAY, then what the client had sent before it saw that is still served.
+            Event::Leave | Event::Close => serving.as_mut().graceful_shutdown(),
+        }
+    }
+}
+
+fn client_io(
+    connection: &Connection,
+    settings: &Settings,
+    read: OwnedReadHalf,
+    ahead: Bytes,
+) -> TokioIo<ClientIo> {
+    TokioIo::new(ClientIo::new(
+        read,
+        connection.client.clone(),
+        ahead,
+        settings.timeouts.write_stall,
+    ))
+}
+
+/// What hyper calls for each request.
+fn service(
+    connection: &Arc<Connection>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<ResponseBody>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static,
+> {
+    let connection = connection.clone();
+    service_fn(move |request: Request<Incoming>| {
+        let dialect = Dialect::of(&request);
+        let pulse = connection.client.is_h2.then(|| Arc::new(Pulse::new()));
+        if let Some(pulse) = &pulse {
+            connection.client.leave_pulse(pulse.clone());
+        }
+        let handling = handle(connection.clone(), request, dialect, pulse);
+        Guarded::new(handling, connection.shared.clone(), dialect)
+    })
+}
+
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+fn kind_of(error: &hyper::Error, is_h2: bool) -> ConnectionError {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    if io.is_some_and(|io| io.to_string() == WRITE_STALL) {
+        ConnectionError::WriteStall
+    } else if error.is_parse_too_large() {
+        ConnectionError::TooLarge
+    } else if error.is_parse() {
+        ConnectionError::Parse
+    } else if is_h2 && io.is_none() {
+        ConnectionError::H2
+    } else {
+        ConnectionError::Io
+    }
+}
+
+/// Something other than the client's bytes that concerns its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// A head has been arriving for too long.
+    HeadTimeout,
+    /// The client is to be told to go.
+    Leave,
+    /// The connection is to end once what is on it is done.
+    Close,
+}
+
+/// The timers and signals of one connection. Polled right after hyper, whenever hyper was woken.
+struct Watch<'a> {
+    client: &'a Client,
+    stage: watch::Receiver<Stage>,
+    seen: Stage,
+    has_left: bool,
+    head: Duration,
+    head_timer: Option<Pin<Box<Sleep>>>,
+    /// On HTTP/2: how long without a stream. HTTP/1 has hyper's timer for it.
+    idle: Option<Duration>,
+    idle_timer: Option<Pin<Box<Sleep>>>,
+    age_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(connection: &'a Connection, settings: &Settings) -> Self {
+        let client = &*connection.client;
+        let mut stage = connection.shared.stage.subscribe();
+        let seen = *stage.borrow_and_update();
+        let age = settings.timeouts.connection_age;
+        Self {
+            client,
+            stage,
+            seen,
+            has_left: false,
+            head: settings.timeouts.head,
+            head_timer: None,
+            idle: client.is_h2.then_some(settings.timeouts.h2_idle),
+            idle_timer: None,
+            age_timer: (!age.is_zero()).then(|| {
+                let age = connection.shared.pace.jittered(age);
+                Box::pin(sleep(age))
+            }),
+        }
+    }
+
+    /// The next event. Cancel safe: what has begun to run stays in `self`.
+    async fn next(&mut self) -> Event {
+        loop {
+            let seen = self.seen;
+            let mut stage = self.stage.clone();
+            let changed = async {
+                match stage.changed().await {
+                    Ok(()) => *stage.borrow_and_update(),
+                    // weir is gone; its runtime ends this task.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            let mut changed = pin!(changed);
+            let next = std::future::poll_fn(|cx| {
+                if let Poll::Ready(stage) = changed.as_mut().poll(cx) {
+                    return Poll::Ready(Err(stage));
+                }
+                self.poll_timers(cx, seen).map(Ok)
+            })
+            .await;
+            match next {
+                Ok(event) => return event,
+                Err(stage) => {
+                    self.stage.mark_unchanged();
+                    self.seen = stage;
+                    if stage >= Stage::Closing {
+                        return Event::Close;
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<Event> {
+        // A client that has not asked for anything yet is let to: a GOAWAY before its first
+        // request would look like a failure to it.
+        if stage >= Stage::Leaving && !self.has_left && self.client.has_begun() {
+            self.has_left = true;
+            return Poll::Ready(Event::Leave);
+        }
+        let is_slow = !self.client.is_h2 && self.client.is_sending_head();
+        if poll_timer(&mut self.head_timer, is_slow, self.head, cx) {
+            return Poll::Ready(Event::HeadTimeout);
+        }
+        if let Some(idle) = self.idle
+            && poll_timer(&mut self.idle_timer, self.client.is_idle(), idle, cx)
+        {
+            self.idle = None;
+            return Poll::Ready(Event::Close);
+        }
+        if let Some(age) = &mut self.age_timer
+            && age.as_mut().poll(cx).is_ready()
+        {
+            self.age_timer = None;
+            return Poll::Ready(Event::Close);
+        }
+        Poll::Pending
+    }
+}
+
+/// Runs a timer while its condition holds. True when it has run out.
+fn poll_timer(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    condition: bool,
+    limit: Duration,
+    cx: &mut Context<'_>,
+) -> bool {
+    if !condition {
+        *timer = None;
+        return false;
+    }
+    timer
+        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)))
+        .as_mut()
+        .poll(cx)
+        .is_ready()
+}

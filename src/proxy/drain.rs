@@ -1,0 +1,82 @@
+//! Going away without losing a request.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Proxy, Stage};
+use crate::lifecycle::{DrainSettings, Lifecycle, Phase};
+
+/// How often the drain looks whether it is done.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long nothing may happen before connections that only idle are closed.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long connections get to end by themselves once they are told.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// Goes from serving to stopped. `accepting` is ended by the caller when this enters
+    /// [`Phase::Draining`]. Returns how many requests were left over.
+    ///
+    /// 1. Lame duck: everything is served, and told to go.
+    /// 2. Draining: no new connections; what comes on open ones is served, until `timeout` less
+    ///    `max_wait`, so that who is queued last can still be served in time.
+    /// 3. From then on new requests are refused, and tunnels told to end.
+    /// 4. Connections that only idle are closed last: a request may be on its way on one of them.
+    pub async fn drain(&self, lifecycle: &Lifecycle, settings: &DrainSettings) -> u64 {
+        lifecycle.enter(Phase::LameDuck);
+        self.shared.enter(Stage::Leaving);
+        sleep(settings.lame_duck).await;
+
+        lifecycle.enter(Phase::Draining);
+        self.shared.enter(Stage::Draining);
+        let deadline = Instant::now() + settings.timeout;
+        let max_wait = self.shared.gate.bounds().max_wait;
+        let refuse_at = Instant::now() + settings.timeout.saturating_sub(max_wait);
+        if timeout_at(refuse_at, self.quiet()).await.is_err() {
+            self.shared.gate.refuse_new();
+            self.shared.enter(Stage::Refusing);
+            // At rest for the time of one look is enough now: nobody new gets in.
+            let _ = timeout_at(deadline - GOODBYE.min(max_wait), self.at_rest()).await;
+        }
+        self.shared.enter(Stage::Closing);
+        let _ = timeout_at(deadline, self.at_rest()).await;
+        let goodbye = deadline.min(Instant::now() + GOODBYE);
+        while self.shared.telemetry.metrics.connections() > 0 && Instant::now() < goodbye {
+            sleep(LOOK).await;
+        }
+        let left = self.requests_left();
+        lifecycle.enter(Phase::Stopped);
+        left
+    }
+
+    fn requests_left(&self) -> u64 {
+        let gate = self.shared.gate.snapshot();
+        u64::from(gate.in_flight) + u64::from(gate.queued)
+    }
+
+    /// Resolves when no request has begun or ended for a while and none is in progress, or no
+    /// connection is left.
+    async fn quiet(&self) {
+        let metrics = &self.shared.telemetry.metrics;
+        let mut finished = metrics.totals().requests.iter().sum::<u64>();
+        let mut since = Instant::now();
+        while metrics.connections() > 0 && since.elapsed() < QUIET {
+            sleep(LOOK).await;
+            let now_finished = metrics.totals().requests.iter().sum::<u64>();
+            if self.requests_left() > 0 || now_finished != finished {
+                finished = now_finished;
+                since = Instant::now();
+            }
+        }
+        self.at_rest().await;
+    }
+
+    async fn at_rest(&self) {
+        while self.requests_left() > 0 {
+            sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Why weir could not relay a response: a closed set, mapped to an answer in one place.
+
+use std::io;
+
+use http::StatusCode;
+
+/// A request that failed after it was admitted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyError {
+    /// The backend refused the connection, or there is no way to it.
+    #[error("cannot connect to the upstream: {0}")]
+    Connect(io::Error),
+    /// No connection within `timeouts.connect`.
+    #[error("no connection to the upstream within timeouts.connect")]
+    ConnectTimeout,
+    /// The backend closed the connection before it answered.
+    #[error("the upstream broke the connection before its response: {0}")]
+    Broken(hyper::Error),
+    /// What the backend sent is no response.
+    #[error("the upstream's response is not valid HTTP: {0}")]
+    Protocol(hyper::Error),
+    /// The backend switched protocols without being asked to.
+    #[error("the upstream switched protocols unasked")]
+    UnaskedUpgrade,
+    /// No response head within `timeouts.response_head`.
+    #[error("no response head from the upstream within timeouts.response_head")]
+    ResponseHeadTimeout,
+    /// The client's body stalled for `timeouts.body_idle`.
+    #[error("the client sent nothing of its body for timeouts.body_idle")]
+    UploadStalled,
+    /// The client's body broke off or was malformed.
+    #[error("the client's body broke off or is malformed")]
+    UploadBroken,
+    /// The client left while the backend was at work.
+    #[error("the client left")]
+    ClientGone,
+}
+
+impl ProxyError {
+    /// The status that the client gets.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Connect(_) | Self::Broken(_) | Self::Protocol(_) | Self::UnaskedUpgrade => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::ConnectTimeout | Self::ResponseHeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::UploadBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The gRPC status that goes with it.
+    pub(super) fn grpc_status(&self) -> &'static str {
+        match self {
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::Broken(_)
+            | Self::Protocol(_)
+            | Self::UnaskedUpgrade => "14",
+            Self::ResponseHeadTimeout | Self::UploadStalled => "4",
+            Self::UploadBroken | Self::ClientGone => "1",
+        }
+    }
+
+    /// The RFC 9209 error type.
+    pub(super) fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "weir; error=connection_refused",
+            Self::ConnectTimeout => "weir; error=connection_timeout",
+            Self::Broken(_) => "weir; error=connection_terminated",
+            Self::Protocol(_) => "weir; error=http_protocol_error",
+            Self::UnaskedUpgrade => "weir; error=http_upgrade_failed",
+            Self::ResponseHeadTimeout => "weir; error=http_response_timeout",
+            Self::UploadStalled | Self::UploadBroken | Self::ClientGone => {
+                "weir; error=http_request_error"
+            }
+        }
+    }
+}

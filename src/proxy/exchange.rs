@@ -1,0 +1,285 @@
+//! The exchange: one request's occupation of the backend, and the response body that carries it.
+//!
+//! **The permit comes back only when the backend is done with the request**: its response has
+//! ended and its upload has ended, or the connection that carried both is closed. Whatever ends
+//! an exchange, and in whatever order its parts are dropped, goes through [`Exchange::drop`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+
+use super::error::ProxyError;
+use super::patience::{End, Patience};
+use super::record::Record;
+use super::stall::Pulse;
+use super::upload::UploadState;
+use super::upstream::{Http1, Stream};
+use super::{Connection, Shared};
+use crate::admission::Outcome;
+use crate::gate::Permit;
+use crate::telemetry::{UpstreamError, events};
+
+/// What of the upstream an exchange holds.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// Nothing yet, or not any more.
+    None,
+    /// A connection of its own.
+    Http1(Http1),
+    /// A stream of a shared one.
+    Http2(Stream),
+}
+
+/// One request's occupation of the backend.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    shared: Arc<Shared>,
+    worker: usize,
+    permit: Option<Permit>,
+    link: Link,
+    upload: Option<Arc<UploadState>>,
+    /// Counts the request when it is dropped.
+    record: Option<Record>,
+    /// How long the permit outlives the connection when the client left.
+    cancel_grace: Duration,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        connection: &Connection,
+        permit: Permit,
+        record: Record,
+        cancel_grace: Duration,
+    ) -> Self {
+        Self {
+            shared: connection.shared.clone(),
+            worker: connection.worker,
+            permit: Some(permit),
+            link: Link::None,
+            upload: None,
+            record: Some(record),
+            cancel_grace,
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub(super) fn record(&mut self) -> &mut Record {
+        self.record.as_mut().expect("taken only by `settle`")
+    }
+
+    /// Takes hold of a connection; what was held before is let go of.
+    pub(super) fn hold(&mut self, link: Link, upload: Option<Arc<UploadState>>) -> &mut Link {
+        self.link = link;
+        self.upload = upload;
+        &mut self.link
+    }
+
+    /// Lets go of a connection that turned out dead before the request was on it.
+    pub(super) fn drop_link(&mut self) {
+        self.link = Link::None;
+    }
+
+    /// The response has been passed on to its end: the connection can serve the next request,
+    /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
+    fn complete(mut self) {
+        self.record().finish(Outcome::Served);
+        let upload_is_over = self
+            .upload
+            .as_ref()
+            .is_none_or(|upload| upload.is_complete());
+        if upload_is_over {
+            match std::mem::replace(&mut self.link, Link::None) {
+                Link::Http1(connection) => self.shared.pool.put_back(self.worker, connection),
+                Link::Http2(_) | Link::None => {}
+            }
+            self.upload = None;
+        }
+        self.cancel_grace = Duration::ZERO;
+    }
+
+    /// The request failed with an answer of weir's own.
+    pub(super) fn fail(mut self, error: &ProxyError) {
+        self.record().fail(error);
+        self.cancel_grace = Duration::ZERO;
+    }
+
+    /// The tunnel is over.
+    pub(super) fn tunnel_ended(mut self) {
+        self.record().finish(Outcome::Served);
+        self.cancel_grace = Duration::ZERO;
+    }
+
+    /// The upstream broke off mid-response.
+    fn break_off(mut self, kind: UpstreamError, detail: &dyn std::fmt::Display) {
+        events::upstream_error(&self.shared.telemetry, kind, detail);
+        self.record().finish(Outcome::Failed);
+        self.cancel_grace = Duration::ZERO;
+    }
+}
+
+impl Drop for Exchange {
+    /// Ends what is still open towards the backend, and returns the permit once it has ended.
+    fn drop(&mut self) {
+        drop(self.record.take());
+        let permit = self.permit.take();
+        let link = std::mem::replace(&mut self.link, Link::None);
+        let upload = self.upload.take().filter(|upload| !upload.is_complete());
+        if let Some(upload) = &upload {
+            upload.cut();
+        }
+        let is_over = matches!(link, Link::None) && upload.is_none();
+        if is_over && self.cancel_grace.is_zero() {
+            return;
+        }
+        let grace = self.cancel_grace;
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            let _permit = permit;
+            match link {
+                Link::Http1(connection) => connection.cut().await,
+                Link::Http2(stream) => {
+                    if let Some(upload) = upload {
+                        upload.released().await;
+                    }
+                    drop(stream);
+                }
+                Link::None => {}
+            }
+            if !grace.is_zero() {
+                tokio::time::sleep(grace).await;
+            }
+        });
+    }
+}
+
+/// The upstream's response body on its way to the client, with the exchange it belongs to.
+#[derive(Debug)]
+pub(super) struct HeldBody {
+    body: Incoming,
+    /// `None` once the response has ended.
+    exchange: Option<Exchange>,
+    patience: Patience,
+    /// On HTTP/2: tells the stream's watch whether the client reads.
+    pulse: Option<Arc<Pulse>>,
+}
+
+impl HeldBody {
+    pub(super) fn new(
+        body: Incoming,
+        exchange: Exchange,
+        patience: Patience,
+        pulse: Option<Arc<Pulse>>,
+    ) -> Self {
+        let mut held = Self {
+            body,
+            exchange: Some(exchange),
+            patience,
+            pulse,
+        };
+        held.complete_if_over();
+        held
+    }
+
+    fn complete_if_over(&mut self) {
+        if self.body.is_end_stream() {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.complete();
+        }
+    }
+
+    fn break_off(&mut self, kind: UpstreamError, error: BodyError) -> BodyError {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.break_off(kind, &error);
+        }
+        error
+    }
+}
+
+impl Body for HeldBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(pulse) = &this.pulse {
+            pulse.asked();
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.patience.refresh();
+                this.complete_if_over();
+                if let Some(pulse) = &this.pulse {
+                    pulse.gave();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                this.complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = this.break_off(UpstreamError::Body, BodyError::Upstream(error));
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Pending if this.exchange.is_none() => Poll::Pending,
+            Poll::Pending => match this.patience.poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(End::ClientGone) => {
+                    // Counted as cancelled by the drop.
+                    this.exchange = None;
+                    Poll::Ready(Some(Err(BodyError::ClientGone)))
+                }
+                Poll::Ready(End::TimedOut) => {
+                    let error = this.break_off(UpstreamError::ResponseIdle, BodyError::Idle);
+                    Poll::Ready(Some(Err(error)))
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why a response was broken off. hyper then aborts the client's connection or resets its
+/// stream: never an end that looks clean.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// By the backend.
+    #[error("the upstream broke off its response")]
+    Upstream(#[source] hyper::Error),
+    /// Nothing came for `timeouts.response_idle`.
+    #[error("the upstream sent nothing for timeouts.response_idle")]
+    Idle,
+    /// By the client.
+    #[error("the client left")]
+    ClientGone,
+}

@@ -1,0 +1,186 @@
+//! **The** function: one request's way through weir, from its head to its response.
+//!
+//! [`handle`] reads like the list in the module docs; everything else is called from it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use super::forward::{Forward, forward};
+use super::headers::{self, Hop};
+use super::record::Record;
+use super::respond::{self, Dialect, ResponseBody};
+use super::stall::Pulse;
+use super::{Connection, client};
+use crate::admission::RejectReason;
+use crate::gate::{Arrival, Cost, Permit};
+
+/// What a request that waits costs weir: its task, its head, its connection's buffers.
+const QUEUED_BYTES_HTTP1: u64 = 10 << 10;
+/// The same for a stream of a shared connection.
+const QUEUED_BYTES_HTTP2: u64 = 3 << 10;
+
+/// The most that hyper reads ahead of a body that nobody reads: its buffer on HTTP/1.
+const AHEAD_HTTP1: u64 = 16 << 10;
+/// The stream's window on HTTP/2.
+const AHEAD_HTTP2: u64 = super::connection::STREAM_WINDOW as u64;
+
+/// The most of a refused body that is read to keep the connection alive.
+const DISCARD_BYTES: usize = 64 << 10;
+
+/// How often hyper is given the chance to pass on what has arrived of a refused body.
+const DISCARD_TURNS: usize = 16;
+
+/// Serves one request.
+pub(super) async fn handle(
+    connection: Arc<Connection>,
+    mut request: Request<Incoming>,
+    dialect: Dialect,
+    pulse: Option<Arc<Pulse>>,
+) -> Response<ResponseBody> {
+    let shared = &connection.shared;
+    let client = &connection.client;
+    let settings = shared.settings.load_full();
+    let mut record = Record::begin(&connection, &request);
+    client.set_upload_open(!request.body().is_end_stream());
+
+    let expects = request.headers().contains_key(http::header::EXPECT);
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (head, mut body) = request.into_parts();
+    let hop = Hop {
+        peer: client.peer,
+        peer_ip: &client.peer_ip,
+        forwarded: settings.forwarded,
+        upstream_host: &shared.upstream_host,
+        max_fields: settings.limits.header_fields,
+    };
+    let head = match headers::prepare(head, &hop) {
+        Ok(head) => head,
+        Err(refusal) => {
+            record.refuse(refusal.status.as_u16());
+            return respond::refused(dialect, refusal);
+        }
+    };
+
+    let permit = match admit(&connection, &mut record, &body).await {
+        Admission::Admitted(permit) => permit,
+        Admission::Rejected(reason) => {
+            let status = respond::reject_status(&settings.reject, reason);
+            record.reject(reason, status.as_u16());
+            let mut response = respond::rejected(shared, &settings.reject, dialect, reason);
+            if expects || !discard(&mut body).await || shared.tells_to_go() {
+                respond::close(&mut response, dialect);
+            } else {
+                client.set_upload_open(false);
+            }
+            return response;
+        }
+        Admission::Abandoned => {
+            record.abandon();
+            return Response::new(ResponseBody::Own(None));
+        }
+    };
+
+    let exchange = Exchange::new(&connection, permit, record, settings.cancel_grace);
+    let request = Forward {
+        head,
+        body,
+        on_upgrade,
+        dialect,
+        pulse,
+    };
+    let mut response = forward(client, &settings, exchange, request).await;
+    if shared.tells_to_go() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        respond::close(&mut response, dialect);
+    }
+    response
+}
+
+enum Admission {
+    Admitted(Permit),
+    Rejected(RejectReason),
+    /// The client left first.
+    Abandoned,
+}
+
+/// Asks the gate, and waits if it says so, for as long as the client does.
+async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) -> Admission {
+    let gate = &connection.shared.gate;
+    let client = &connection.client;
+    connection
+        .shared
+        .telemetry
+        .metrics
+        .cost(gate.budget().memory_per_task());
+    match gate.arrive(Cost::Task, queued_bytes(client, body)) {
+        Arrival::Admitted(permit) => {
+            record.admitted(false);
+            Admission::Admitted(permit)
+        }
+        Arrival::Rejected(reason) => Admission::Rejected(reason),
+        Arrival::Queued(waiting) => {
+            let granted = tokio::select! {
+                biased;
+                granted = waiting.until_deadline() => granted,
+                () = client.gone() => return Admission::Abandoned,
+            };
+            match granted {
+                // It may have left since the last look; then its permit goes to the next.
+                Ok(_) if client.is_gone() => Admission::Abandoned,
+                Ok(permit) => {
+                    record.admitted(true);
+                    Admission::Admitted(permit)
+                }
+                Err(reason) => Admission::Rejected(reason),
+            }
+        }
+    }
+}
+
+/// What the request takes of weir's own memory while it waits, at worst.
+fn queued_bytes(client: &client::Client, body: &Incoming) -> u64 {
+    let (base, ahead) = if client.is_h2 {
+        (QUEUED_BYTES_HTTP2, AHEAD_HTTP2)
+    } else {
+        (QUEUED_BYTES_HTTP1, AHEAD_HTTP1)
+    };
+    if body.is_end_stream() {
+        return base;
+    }
+    base + body.size_hint().upper().map_or(ahead, |len| len.min(ahead))
+}
+
+/// Reads what has already arrived of a body that nobody wants, so that the connection can be used
+/// again. False if there is more of it than that.
+async fn discard(body: &mut Incoming) -> bool {
+    let mut left = DISCARD_BYTES;
+    for _ in 0..DISCARD_TURNS {
+        if body.is_end_stream() {
+            return true;
+        }
+        let frame = std::future::poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await;
+        match frame {
+            Some(None) => return true,
+            Some(Some(Err(_))) => return false,
+            Some(Some(Ok(frame))) => {
+                let len = frame.data_ref().map_or(0, bytes::Bytes::len);
+                if len > left {
+                    return false;
+                }
+                left -= len;
+            }
+            // hyper reads on only when it is polled itself.
+            None => tokio::task::yield_now().await,
+        }
+    }
+    body.is_end_stream()
+}

@@ -1,0 +1,369 @@
+//! The head of a request: checked, then rewritten for the backend. Pure.
+//!
+//! **Nothing that a client sends decides where weir connects**, and nothing that names one
+//! connection's framing survives onto the next (RFC 9110, section 7.6.1).
+
+use std::net::SocketAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING,
+    UPGRADE, VIA,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, response};
+
+use super::settings::Forwarded;
+
+/// Fields that speak of one connection only, besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 5] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Fields that a client may not have removed by naming them in `Connection`: they say who is
+/// asking and for what, not how this hop works.
+const NEVER_NOMINATED: [HeaderName; 8] = [
+    HOST,
+    CONTENT_LENGTH,
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    http::header::AUTHORIZATION,
+    COOKIE,
+];
+
+/// Why a request is refused before anything else is considered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// What the client gets.
+    pub(super) status: StatusCode,
+    /// Which rule it broke.
+    pub(super) rule: &'static str,
+}
+
+const fn bad_request(rule: &'static str) -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        rule,
+    }
+}
+
+/// What the rewriting needs to know of the connection that the request came on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop<'a> {
+    pub(super) peer: SocketAddr,
+    pub(super) peer_ip: &'a HeaderValue,
+    pub(super) forwarded: Forwarded,
+    /// What names the backend when an HTTP/1.0 client names nothing.
+    pub(super) upstream_host: &'a HeaderValue,
+    pub(super) max_fields: usize,
+}
+
+/// A request head fit to be forwarded over HTTP/1.1 or HTTP/2.
+#[derive(Clone, Debug)]
+pub(super) struct ForwardHead {
+    pub(super) method: Method,
+    pub(super) target: PathAndQuery,
+    /// The one host that the request is for.
+    pub(super) host: HeaderValue,
+    pub(super) headers: HeaderMap,
+    /// The protocol that the client asks to switch to.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+/// Checks a head as it arrived and rewrites it for the backend: strip first, then add.
+pub(super) fn prepare(head: request::Parts, hop: &Hop<'_>) -> Result<ForwardHead, Refusal> {
+    let request::Parts {
+        method,
+        uri,
+        version,
+        mut headers,
+        ..
+    } = head;
+    if method == Method::CONNECT {
+        return Err(Refusal {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            rule: "CONNECT is not served",
+        });
+    }
+    if headers.len() > hop.max_fields {
+        return Err(Refusal {
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            rule: "more fields than limits.header_fields",
+        });
+    }
+    check_framing(&headers)?;
+    let host = the_one_host(&uri, version, &headers, hop)?;
+    let target = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let upgrade = wanted_upgrade(&method, version, &headers);
+    let wants_trailers = wants_trailers(&headers);
+    strip(&mut headers);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if version == Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
+    add_forwarding(&mut headers, &host, hop);
+    headers.append(VIA, via(version));
+    Ok(ForwardHead {
+        method,
+        target,
+        host,
+        headers,
+        upgrade,
+    })
+}
+
+impl ForwardHead {
+    /// As an HTTP/1.1 request: origin form, with `Host`.
+    pub(super) fn into_http1<B>(mut self, body: B) -> http::Request<B> {
+        self.headers.insert(HOST, self.host);
+        if let Some(protocol) = self.upgrade {
+            self.headers.insert(UPGRADE, protocol);
+            self.headers
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = Uri::from(self.target);
+        *request.headers_mut() = self.headers;
+        request
+    }
+
+    /// As an HTTP/2 request: the host is the authority.
+    pub(super) fn into_http2<B>(self, body: B) -> http::Request<B> {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Authority::try_from(self.host.as_bytes()).ok();
+        uri.path_and_query = Some(self.target);
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// Rewrites a response head for the client. `switching` keeps what a 101 needs.
+pub(super) fn prepare_response(head: &mut response::Parts, switching: bool) {
+    let upgrade = switching
+        .then(|| head.headers.get(UPGRADE).cloned())
+        .flatten();
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        // Its framing was chunked; a length beside it was void (RFC 9112, section 6.3).
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    strip(&mut head.headers);
+    if let Some(protocol) = upgrade {
+        head.headers.insert(UPGRADE, protocol);
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    head.version = Version::HTTP_11;
+}
+
+/// Removes what speaks of this connection only.
+fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| !NEVER_NOMINATED.contains(name))
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(TE);
+    headers.remove(HTTP2_SETTINGS);
+    headers.remove(EXPECT);
+}
+
+/// One framing that everybody reads alike. hyper has refused contradicting lengths by now.
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Refusal {
+                status: StatusCode::NOT_IMPLEMENTED,
+                rule: "a transfer coding other than one chunked",
+            });
+        }
+        if headers.contains_key(CONTENT_LENGTH) {
+            return Err(bad_request("Content-Length beside Transfer-Encoding"));
+        }
+    }
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(bad_request("more than one Content-Length"));
+    }
+    Ok(())
+}
+
+/// The authority of the target if it has one, else the one `Host` (RFC 9112, section 3.2.2).
+fn the_one_host(
+    uri: &Uri,
+    version: Version,
+    headers: &HeaderMap,
+    hop: &Hop<'_>,
+) -> Result<HeaderValue, Refusal> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad_request("more than one Host"));
+    }
+    if let Some(host) = host
+        && !is_host(host.as_bytes())
+    {
+        return Err(bad_request("a Host that is no host"));
+    }
+    if let Some(authority) = uri.authority() {
+        if !is_host(authority.as_str().as_bytes()) {
+            return Err(bad_request("an authority that is no host"));
+        }
+        return HeaderValue::from_str(authority.as_str())
+            .map_err(|_| bad_request("an authority that is no host"));
+    }
+    match host {
+        Some(host) => Ok(host.clone()),
+        None if version == Version::HTTP_10 => Ok(hop.upstream_host.clone()),
+        None => Err(bad_request("no Host")),
+    }
+}
+
+/// A host and an optional port, without user information, path, query or spaces. An empty host is
+/// what RFC 9112 prescribes for targets without authority.
+fn is_host(bytes: &[u8]) -> bool {
+    if bytes.is_empty() {
+        return true;
+    }
+    !bytes.iter().any(|byte| {
+        matches!(
+            byte,
+            b'@' | b'/' | b'?' | b'#' | b'\\' | b' ' | b'\t' | b','
+        )
+    }) && Authority::try_from(bytes).is_ok()
+}
+
+/// The protocol of an upgrade that is passed on: on HTTP/1.1, asked for by both fields, on a
+/// request without a body, and not to h2c, which would tunnel requests past the gate.
+fn wanted_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    if version != Version::HTTP_11
+        || method != Method::GET
+        || headers.contains_key(CONTENT_LENGTH)
+        || headers.contains_key(TRANSFER_ENCODING)
+        || !lists(headers, &CONNECTION, b"upgrade")
+    {
+        return None;
+    }
+    let protocol = headers.get(UPGRADE)?;
+    (!lists(headers, &UPGRADE, b"h2c") && !lists(headers, &UPGRADE, b"h2"))
+        .then(|| protocol.clone())
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    lists(headers, &TE, b"trailers")
+}
+
+/// Whether a comma-separated list field has this element.
+pub(super) fn lists(headers: &HeaderMap, name: &HeaderName, element: &[u8]) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(element))
+}
+
+/// HTTP/2 splits `Cookie` into crumbs; HTTP/1.1 has one line of them (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let Some(first) = crumbs.next() else { return };
+    let mut joined = first.as_bytes().to_vec();
+    let mut is_split = false;
+    for crumb in crumbs {
+        is_split = true;
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if is_split && let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Says for whom the request is made. `Forwarded` is kept in step where the client uses it.
+fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>) {
+    if hop.forwarded == Forwarded::Replace {
+        for name in [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PROTO,
+        ] {
+            headers.remove(name);
+        }
+    }
+    match appended(headers, &X_FORWARDED_FOR, hop.peer_ip.as_bytes()) {
+        Some(list) => headers.insert(X_FORWARDED_FOR, list),
+        None => headers.insert(X_FORWARDED_FOR, hop.peer_ip.clone()),
+    };
+    if headers.contains_key(FORWARDED) {
+        let ip = hop.peer.ip().to_canonical();
+        let element = if ip.is_ipv6() {
+            format!("for=\"[{ip}]\";proto=http")
+        } else {
+            format!("for={ip};proto=http")
+        };
+        if let Some(list) = appended(headers, &FORWARDED, element.as_bytes()) {
+            headers.insert(FORWARDED, list);
+        }
+    }
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+}
+
+/// All lines of a list field with one more element; `None` if there is no such field.
+fn appended(headers: &HeaderMap, name: &HeaderName, element: &[u8]) -> Option<HeaderValue> {
+    let mut list = Vec::new();
+    for line in headers.get_all(name) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        return None;
+    }
+    list.extend_from_slice(element);
+    HeaderValue::from_bytes(&list).ok()
+}
+
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2.0 weir",
+        Version::HTTP_10 => "1.0 weir",
+        _ => "1.1 weir",
+    })
+}
+
+#[cfg(test)]
+mod tests;

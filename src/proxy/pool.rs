@@ -1,0 +1,258 @@
+//! The upstream connections of all workers, within one common bound.
+//!
+//! Each worker has a shelf of its own and looks there first. Busy and idle connections of all
+//! shelves together never exceed the permits, so that a backend that serves one connection per
+//! process is never starved by idle ones: at the bound, a worker takes an idle connection off
+//! another's shelf rather than open one more.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::error::ProxyError;
+use super::settings::Settings;
+use super::upstream::{Http1, Http2, Stream, connect_http1, connect_http2};
+use crate::telemetry::Metrics;
+
+/// Requests on one HTTP/2 connection before another is opened.
+pub(super) const STREAMS_PER_CONNECTION: u32 = 100;
+
+/// All upstream connections.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shelves: Vec<Shelf>,
+    /// Connections open, busy and idle.
+    open: AtomicUsize,
+    /// How many may be.
+    limit: AtomicUsize,
+    /// A connection was put back or closed.
+    freed: Notify,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: Mutex<Vec<Http1>>,
+    shared: Mutex<Vec<Arc<Http2>>>,
+    /// Held while an HTTP/2 connection is made, so that a burst makes one and not a hundred.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// The right to have one upstream connection open. Dropped when its socket is closed.
+#[derive(Debug)]
+pub(super) struct Room {
+    pool: Arc<Pool>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.pool.open.fetch_sub(1, Ordering::AcqRel);
+        self.pool.metrics.upstream_closed();
+        self.pool.freed.notify_one();
+    }
+}
+
+impl Pool {
+    pub(super) fn new(workers: usize, limit: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            shelves: (0..workers).map(|_| Shelf::default()).collect(),
+            open: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            freed: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// Sets how many connections may be open; idle ones above it are closed.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
+        for shelf in &self.shelves {
+            let mut idle = shelf.idle.lock().expect("nothing panics under it");
+            while self.open.load(Ordering::Acquire) > limit && idle.pop().is_some() {}
+        }
+    }
+
+    /// An HTTP/1.1 connection for the worker: its own idle one, a new one, another's idle one, or
+    /// the next that comes free; in this order.
+    pub(super) async fn http1(
+        self: &Arc<Self>,
+        worker: usize,
+        settings: &Settings,
+    ) -> Result<Http1, ProxyError> {
+        if let Some(connection) = self.take_idle(worker, settings) {
+            return Ok(connection);
+        }
+        self.within(settings, async {
+            loop {
+                if let Some(room) = self.try_room() {
+                    return connect_http1(settings, room).await;
+                }
+                let elsewhere =
+                    (0..self.shelves.len()).find_map(|shelf| self.take_idle(shelf, settings));
+                if let Some(connection) = elsewhere {
+                    return Ok(connection);
+                }
+                self.freed.notified().await;
+            }
+        })
+        .await
+    }
+
+    /// A connection that has not been used yet, for a request that met a stale one.
+    pub(super) async fn fresh_http1(
+        self: &Arc<Self>,
+        settings: &Settings,
+    ) -> Result<Http1, ProxyError> {
+        self.within(settings, async {
+            loop {
+                if let Some(room) = self.try_room() {
+                    return connect_http1(settings, room).await;
+                }
+                // Some idle connection, stale as the last one most likely, gives up its room.
+                for shelf in 0..self.shelves.len() {
+                    if self.take_idle(shelf, settings).is_some() {
+                        break;
+                    }
+                }
+                self.freed.notified().await;
+            }
+        })
+        .await
+    }
+
+    /// Puts a connection whose exchange is over on the worker's shelf.
+    pub(super) fn put_back(&self, worker: usize, mut connection: Http1) {
+        if connection.sender.is_closed()
+            || self.open.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
+        {
+            return;
+        }
+        connection.is_reused = true;
+        connection.idle_since = Instant::now();
+        self.shelves[worker]
+            .idle
+            .lock()
+            .expect("nothing panics under it")
+            .push(connection);
+        self.freed.notify_one();
+    }
+
+    /// A stream on one of the worker's HTTP/2 connections; a new connection when all are full.
+    pub(super) async fn http2(
+        self: &Arc<Self>,
+        worker: usize,
+        settings: &Settings,
+    ) -> Result<Stream, ProxyError> {
+        let shelf = &self.shelves[worker];
+        if let Some(stream) = shelf.open_stream(STREAMS_PER_CONNECTION) {
+            return Ok(stream);
+        }
+        self.within(settings, async {
+            let _one_at_a_time = shelf.connecting.lock().await;
+            loop {
+                if let Some(stream) = shelf.open_stream(STREAMS_PER_CONNECTION) {
+                    return Ok(stream);
+                }
+                if let Some(room) = self.try_room() {
+                    let connection = Arc::new(connect_http2(settings, room).await?);
+                    let stream = Stream::new(connection.clone());
+                    shelf
+                        .shared
+                        .lock()
+                        .expect("nothing panics under it")
+                        .push(connection);
+                    return Ok(stream);
+                }
+                // At the bound: an idle HTTP/1.1 connection makes room, or the streams crowd.
+                let made_room =
+                    (0..self.shelves.len()).any(|other| self.take_idle(other, settings).is_some());
+                if !made_room && let Some(stream) = shelf.open_stream(u32::MAX) {
+                    return Ok(stream);
+                }
+                self.freed.notified().await;
+            }
+        })
+        .await
+    }
+
+    /// Closes what has been idle for too long. Called once a second per worker.
+    pub(super) fn expire(&self, worker: usize, upstream_idle: Duration) {
+        let now = Instant::now();
+        let shelf = &self.shelves[worker];
+        shelf
+            .idle
+            .lock()
+            .expect("nothing panics under it")
+            .retain(|connection| {
+                !connection.sender.is_closed() && now - connection.idle_since < upstream_idle
+            });
+        shelf
+            .shared
+            .lock()
+            .expect("nothing panics under it")
+            .retain(|connection| {
+                let idle_since = *connection
+                    .idle_since
+                    .lock()
+                    .expect("nothing panics under it");
+                !connection.sender.is_closed()
+                    && (connection.streams.load(Ordering::Relaxed) > 0
+                        || now - idle_since < upstream_idle)
+            });
+    }
+
+    /// The newest idle connection of a shelf that is still of use.
+    fn take_idle(&self, shelf: usize, settings: &Settings) -> Option<Http1> {
+        let mut idle = self.shelves[shelf]
+            .idle
+            .lock()
+            .expect("nothing panics under it");
+        while let Some(connection) = idle.pop() {
+            if !connection.sender.is_closed()
+                && connection.idle_since.elapsed() < settings.timeouts.upstream_idle
+            {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn try_room(self: &Arc<Self>) -> Option<Room> {
+        let limit = self.limit.load(Ordering::Acquire);
+        self.open
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                (open < limit).then_some(open + 1)
+            })
+            .ok()?;
+        self.metrics.upstream_opened();
+        Some(Room { pool: self.clone() })
+    }
+
+    async fn within<T>(
+        &self,
+        settings: &Settings,
+        connecting: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, ProxyError> {
+        match timeout(settings.timeouts.connect, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(ProxyError::Connect(error)),
+            Err(_) => Err(ProxyError::ConnectTimeout),
+        }
+    }
+}
+
+impl Shelf {
+    fn open_stream(&self, streams: u32) -> Option<Stream> {
+        let mut shared = self.shared.lock().expect("nothing panics under it");
+        shared.retain(|connection| !connection.sender.is_closed());
+        shared
+            .iter()
+            .filter(|connection| connection.streams.load(Ordering::Relaxed) < streams)
+            .min_by_key(|connection| connection.streams.load(Ordering::Relaxed))
+            .map(|connection| Stream::new(connection.clone()))
+    }
+}

@@ -1,0 +1,153 @@
+//! One request's record: counted exactly once, whatever ends it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Uri};
+
+use super::Connection;
+use super::Shared;
+use super::client::Client;
+use super::error::ProxyError;
+use crate::admission::{Outcome, RejectReason};
+use crate::telemetry::events::{self, Finished};
+use crate::telemetry::{Metrics, Source, WaitEnd};
+
+/// What is known of a request so far. Dropping it counts it.
+#[derive(Debug)]
+pub(super) struct Record {
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+    method: Method,
+    uri: Uri,
+    arrived: Instant,
+    admitted: Option<Instant>,
+    outcome: Option<Outcome>,
+    status: Option<u16>,
+    reason: Option<RejectReason>,
+}
+
+impl Record {
+    pub(super) fn begin<B>(connection: &Connection, request: &Request<B>) -> Self {
+        let shared = connection.shared.clone();
+        connection.client.begin_request();
+        Self {
+            client: connection.client.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            arrived: shared.now(),
+            admitted: None,
+            outcome: None,
+            status: None,
+            reason: None,
+            shared,
+        }
+    }
+
+    /// A permit is held from now on.
+    pub(super) fn admitted(&mut self, was_queued: bool) {
+        let now = self.shared.now();
+        self.admitted = Some(now);
+        if was_queued {
+            self.end_wait(WaitEnd::Granted, now);
+        } else {
+            self.metrics().queue_wait(WaitEnd::Granted, Duration::ZERO);
+        }
+    }
+
+    /// Refused, after a wait or at once.
+    pub(super) fn reject(&mut self, reason: RejectReason, status: u16) {
+        let now = self.shared.now();
+        if reason == RejectReason::QueueWait {
+            self.end_wait(WaitEnd::Rejected, now);
+        }
+        self.reason = Some(reason);
+        self.answer(Source::Weir, status);
+        self.finish(Outcome::Rejected);
+        events::rejected(&self.shared.telemetry, reason);
+    }
+
+    /// The client left before it had a permit.
+    pub(super) fn abandon(&mut self) {
+        let now = self.shared.now();
+        self.end_wait(WaitEnd::Abandoned, now);
+        self.finish(Outcome::Abandoned);
+    }
+
+    /// The upstream's response head has come.
+    pub(super) fn head(&mut self, status: u16) {
+        if let Some(admitted) = self.admitted {
+            self.metrics()
+                .first_byte(self.shared.now().saturating_duration_since(admitted));
+        }
+        self.answer(Source::Upstream, status);
+    }
+
+    /// Failed, by the upstream, the client's body, or a client that left.
+    pub(super) fn fail(&mut self, error: &ProxyError) {
+        if matches!(error, ProxyError::ClientGone) {
+            return self.finish(Outcome::Cancelled);
+        }
+        self.answer(Source::Weir, error.status().as_u16());
+        self.finish(Outcome::Failed);
+    }
+
+    /// Refused as malformed.
+    pub(super) fn refuse(&mut self, status: u16) {
+        self.answer(Source::Weir, status);
+        self.finish(Outcome::Failed);
+    }
+
+    /// Says how the request ended. The first word counts.
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
+    fn answer(&mut self, source: Source, status: u16) {
+        self.status = Some(status);
+        self.metrics().response(source, status);
+    }
+
+    fn end_wait(&self, end: WaitEnd, now: Instant) {
+        self.metrics()
+            .queue_wait(end, now.saturating_duration_since(self.arrived));
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.shared.telemetry.metrics
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let outcome = match (self.outcome, self.admitted) {
+            (Some(outcome), _) => outcome,
+            (None, _) if std::thread::panicking() => Outcome::Failed,
+            (None, Some(_)) => Outcome::Cancelled,
+            (None, None) => Outcome::Abandoned,
+        };
+        let now = self.shared.now();
+        let held = self
+            .admitted
+            .map(|admitted| now.saturating_duration_since(admitted));
+        if let (Outcome::Served, Some(held)) = (outcome, held) {
+            self.metrics().service_time(held);
+            self.shared.pace.note(held);
+        }
+        let finished = Finished {
+            client: self.client.peer,
+            method: &self.method,
+            path: self.uri.path(),
+            status: self.status,
+            outcome,
+            reject: self.reason,
+            queue_wait: self
+                .admitted
+                .unwrap_or(now)
+                .saturating_duration_since(self.arrived),
+            service: held,
+        };
+        events::finished(&self.shared.telemetry, &finished);
+        self.client.end_request();
+    }
+}

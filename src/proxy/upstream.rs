@@ -1,0 +1,187 @@
+//! One connection to the backend: how it is made, what a request borrows of it, how it ends.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::pool::Room;
+use super::settings::{Settings, UpstreamAddress};
+use super::upload::Upload;
+
+/// hyper's read buffer for one response head; the backend is trusted with as much as a client.
+const HEAD_BUFFER: usize = 64 << 10;
+
+/// Stream and connection windows towards the backend: what of a response may wait in weir for a
+/// slow client.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// An HTTP/1.1 connection, lent to one request at a time.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<Upload>,
+    task: JoinHandle<()>,
+    /// Counts as open until this is dropped *and* the task has ended: a tunnel outlives the task.
+    _room: Arc<Room>,
+    /// Whether it has carried a request before, so that the backend may have closed it since.
+    pub(super) is_reused: bool,
+    pub(super) idle_since: Instant,
+}
+
+impl Http1 {
+    /// Cuts the connection and resolves once its socket is closed.
+    pub(super) async fn cut(self) {
+        self.task.abort();
+        // An error says that it was aborted, or had panicked; it is over in both cases.
+        let _ = self.task.await;
+    }
+}
+
+/// An HTTP/2 connection, shared by many requests.
+#[derive(Debug)]
+pub(super) struct Http2 {
+    pub(super) sender: http2::SendRequest<Upload>,
+    pub(super) streams: AtomicU32,
+    pub(super) idle_since: std::sync::Mutex<Instant>,
+}
+
+/// One stream's share of an HTTP/2 connection; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Stream {
+    connection: Arc<Http2>,
+}
+
+impl Stream {
+    pub(super) fn new(connection: Arc<Http2>) -> Self {
+        connection.streams.fetch_add(1, Ordering::Relaxed);
+        Self { connection }
+    }
+
+    pub(super) fn sender(&self) -> http2::SendRequest<Upload> {
+        self.connection.sender.clone()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.connection.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *self
+                .connection
+                .idle_since
+                .lock()
+                .expect("nothing panics under it") = Instant::now();
+        }
+    }
+}
+
+/// Connects and shakes hands in HTTP/1.1. The room is given back when the connection's task ends.
+pub(super) async fn connect_http1(settings: &Settings, room: Room) -> io::Result<Http1> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BUFFER);
+    let room = Arc::new(room);
+    let (sender, task) = match connect(&settings.upstream.address).await? {
+        Socket::Tcp(stream) => handshake_http1(&builder, stream, room.clone()).await?,
+        Socket::Unix(stream) => handshake_http1(&builder, stream, room.clone()).await?,
+    };
+    Ok(Http1 {
+        sender,
+        task,
+        _room: room,
+        is_reused: false,
+        idle_since: Instant::now(),
+    })
+}
+
+async fn handshake_http1<S>(
+    builder: &http1::Builder,
+    stream: S,
+    room: Arc<Room>,
+) -> io::Result<(http1::SendRequest<Upload>, JoinHandle<()>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    Ok((sender, run(connection.with_upgrades(), room)))
+}
+
+/// Connects and shakes hands in HTTP/2, by prior knowledge.
+pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result<Http2> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * super::pool::STREAMS_PER_CONNECTION)
+        .max_header_list_size(settings.limits.header_bytes)
+        .keep_alive_interval(settings.timeouts.h2_ping)
+        .keep_alive_timeout(pong_timeout(settings.timeouts.h2_ping));
+    let sender = match connect(&settings.upstream.address).await? {
+        Socket::Tcp(stream) => handshake_http2(&builder, stream, room).await?,
+        Socket::Unix(stream) => handshake_http2(&builder, stream, room).await?,
+    };
+    Ok(Http2 {
+        sender,
+        streams: AtomicU32::new(0),
+        idle_since: std::sync::Mutex::new(Instant::now()),
+    })
+}
+
+async fn handshake_http2<S>(
+    builder: &http2::Builder<TokioExecutor>,
+    stream: S,
+    room: Room,
+) -> io::Result<http2::SendRequest<Upload>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    run(connection, room);
+    Ok(sender)
+}
+
+/// How long the answer to a ping may take.
+pub(super) fn pong_timeout(interval: Duration) -> Duration {
+    (interval / 2).min(Duration::from_secs(10))
+}
+
+/// Drives a connection to its end. What it ends with shows at the request that was on it.
+fn run<C, R>(connection: C, room: R) -> JoinHandle<()>
+where
+    C: Future<Output = hyper::Result<()>> + Send + 'static,
+    R: Send + 'static,
+{
+    tokio::spawn(async move {
+        let _room = room;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    })
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn connect(address: &UpstreamAddress) -> io::Result<Socket> {
+    let stream = match address {
+        UpstreamAddress::Unix(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+        UpstreamAddress::Socket(address) => TcpStream::connect(address).await?,
+        UpstreamAddress::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(Socket::Tcp(stream))
+}

@@ -1,0 +1,317 @@
+//! The sidecar as a whole: everything is put together here, and taken apart in the right order.
+//!
+//! Workers have threads and runtimes of their own. One more runtime, on the calling thread,
+//! accepts connections, answers on the admin port, watches the configuration, and follows signals.
+
+mod reload;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::interval;
+
+use crate::admin::{self, Admin, Hooks};
+use crate::config::{self, Loaded, Problems, Sources};
+use crate::gate::Gate;
+use crate::lifecycle::{Lifecycle, Phase, Signals, Told};
+use crate::proxy::{self, Proxy};
+use crate::telemetry::log::{self, LogControl};
+use crate::telemetry::{Telemetry, events};
+use reload::Current;
+
+/// How often the configuration is looked at. By content, so that the link swaps of a `ConfigMap`
+/// are seen as well as edits.
+const CONFIG_POLL: Duration = Duration::from_secs(1);
+
+/// How often demand and overload are followed.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// As it was asked to, with nothing left over.
+    Clean,
+    /// The configuration cannot be used.
+    InvalidConfig(Problems),
+    /// Something that it needs could not be had.
+    NotStarted(NotStarted),
+    /// The drain ended with so many requests left over.
+    LeftOver(u64),
+    /// A second signal cut the drain short.
+    Insisted,
+}
+
+/// What could not be had at the start.
+#[derive(Debug)]
+pub struct NotStarted {
+    what: String,
+    error: io::Error,
+    remedy: &'static str,
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            error,
+            remedy,
+        } = self;
+        write!(f, "{what}: {error}\n    Remedy: {remedy}")
+    }
+}
+
+/// Runs the sidecar until it has drained. Blocks the calling thread.
+#[must_use]
+pub fn run(sources: Sources) -> Ended {
+    // Taken first: a change between loading and polling must not go unseen.
+    let fingerprint = sources.fingerprint();
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(problems) => return Ended::InvalidConfig(problems),
+    };
+    match start(sources, loaded, fingerprint) {
+        Ok(ended) => ended,
+        Err(not_started) => Ended::NotStarted(not_started),
+    }
+}
+
+fn start(sources: Sources, loaded: Loaded, fingerprint: u64) -> Result<Ended, NotStarted> {
+    let log = log::install(&loaded.config.log).map_err(|problem| NotStarted {
+        what: "log".to_owned(),
+        error: io::Error::other(problem),
+        remedy: "this is a bug of weir; please report it",
+    })?;
+    for warning in &loaded.warnings {
+        let text = warning.to_string();
+        tracing::warn!(key = warning.key, "configuration: {}", text.trim_end());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| NotStarted {
+            what: "the runtime of the control thread".to_owned(),
+            error,
+            remedy: "raise the limit on processes and descriptors",
+        })?;
+    runtime.block_on(serve(sources, loaded, fingerprint, log))
+}
+
+/// What the parts of a running sidecar share.
+struct Sidecar {
+    gate: Gate,
+    telemetry: Arc<Telemetry>,
+    proxy: Proxy,
+    lifecycle: Lifecycle,
+    current: Current,
+    log: LogControl,
+    /// Somebody asked for a drain by the admin port.
+    asked_to_drain: Notify,
+}
+
+async fn serve(
+    sources: Sources,
+    loaded: Loaded,
+    fingerprint: u64,
+    log: LogControl,
+) -> Result<Ended, NotStarted> {
+    let config = &loaded.config;
+    let admin_settings = config.admin.clone();
+    let data_port = bind("listen", config.listen)?;
+    let admin_port = bind("admin.listen", admin_settings.listen)?;
+    let mut signals = Signals::listen().map_err(|error| NotStarted {
+        what: "signals".to_owned(),
+        error,
+        remedy: "raise the limit on descriptors",
+    })?;
+
+    let telemetry = Arc::new(Telemetry::new());
+    telemetry.set_access_log(config.log.access);
+    let gate = Gate::new(config.budget, config.bounds.clone());
+    let proxy = Proxy::start(
+        gate.clone(),
+        telemetry.clone(),
+        config.proxy.clone(),
+        config.workers,
+        Instant::now,
+    )
+    .map_err(|error| NotStarted {
+        what: format!("workers = {}", config.workers),
+        error,
+        remedy: "lower workers, or raise the limit on processes and descriptors",
+    })?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %config.listen,
+        admin = %admin_settings.listen,
+        workers = config.workers,
+        permits = config.budget.permit_limit(),
+        "serving"
+    );
+    let sidecar = Arc::new(Sidecar {
+        gate,
+        telemetry,
+        proxy,
+        lifecycle: Lifecycle::default(),
+        current: Current::new(sources, loaded, fingerprint),
+        log,
+        asked_to_drain: Notify::new(),
+    });
+    tokio::spawn(accept(sidecar.clone(), data_port));
+    tokio::spawn(keep_up(sidecar.clone()));
+    let admin = Arc::new(admin_of(&sidecar, admin_settings.remote_control));
+    let served = tokio::spawn({
+        let sidecar = sidecar.clone();
+        async move {
+            let over = async move { sidecar.lifecycle.reached(Phase::Stopped).await };
+            admin::serve(admin_port, admin, over).await;
+        }
+    });
+    let ended = live(&sidecar, &mut signals).await;
+    served.abort();
+    Ok(ended)
+}
+
+fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, NotStarted> {
+    proxy::bind(address).map_err(|error| NotStarted {
+        what: format!("{key} = {address}"),
+        remedy: match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another process listens there; stop it, or choose another port"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            io::ErrorKind::AddrNotAvailable => "choose an address of this host, such as 0.0.0.0",
+            _ => "choose another address or port",
+        },
+        error,
+    })
+}
+
+/// Serves until told to go, then drains. A second word ends it at once.
+async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
+    let mut signalled = false;
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Terminate => {
+                    signalled = true;
+                    break;
+                }
+                Told::Reload => sidecar.reload_and_log(),
+            },
+            () = sidecar.asked_to_drain.notified() => break,
+        }
+    }
+    let settings = sidecar.current.drain_settings();
+    let mut draining = std::pin::pin!(sidecar.proxy.drain(&sidecar.lifecycle, &settings));
+    loop {
+        tokio::select! {
+            left = &mut draining => {
+                return if left == 0 { Ended::Clean } else { Ended::LeftOver(left) };
+            }
+            told = signals.next() => match told {
+                Told::Terminate if signalled => return Ended::Insisted,
+                Told::Terminate => signalled = true,
+                Told::Reload => sidecar.reload_and_log(),
+            },
+        }
+    }
+}
+
+/// Takes connections until the drain has no more use for them.
+async fn accept(sidecar: Arc<Sidecar>, listener: TcpListener) {
+    tokio::select! {
+        () = sidecar.proxy.accept(listener) => {}
+        () = sidecar.lifecycle.reached(Phase::Draining) => {}
+    }
+}
+
+/// What has to be done now and then.
+async fn keep_up(sidecar: Arc<Sidecar>) {
+    let phases = sidecar.lifecycle.subscribe();
+    let mut phase = *phases.borrow();
+    let mut tick = interval(TICK);
+    let mut poll = interval(CONFIG_POLL);
+    let mut entered = sidecar.lifecycle.subscribe();
+    loop {
+        tokio::select! {
+            now = tick.tick() => {
+                let figures = admin::figures(&sidecar.gate, phase);
+                sidecar.telemetry.tick(now.into_std(), &figures);
+            }
+            _ = poll.tick() => {
+                if sidecar.current.has_changed() {
+                    sidecar.reload_and_log();
+                }
+            }
+            changed = entered.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                phase = *entered.borrow_and_update();
+                events::phase_entered(phase.label());
+            }
+        }
+    }
+}
+
+impl Sidecar {
+    /// Reads the configuration again and puts into effect what can be. An invalid one changes
+    /// nothing.
+    fn reload(&self) -> Result<Value, Problems> {
+        let applied = match self.current.reload() {
+            Ok(applied) => applied,
+            Err(problems) => {
+                let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+                events::reload_failed(&self.telemetry, &lines);
+                return Err(problems);
+            }
+        };
+        let config = &applied.config;
+        self.gate.set_bounds(config.bounds.clone());
+        self.gate.resize(config.budget);
+        self.proxy.reconfigure(config.proxy.clone());
+        self.proxy.follow_gate();
+        self.telemetry.set_access_log(config.log.access);
+        if let Err(problem) = self.log.set_level(&config.log.level) {
+            tracing::warn!(problem, "log.level stays as it was");
+        }
+        events::reloaded(&self.telemetry, &applied.changes.needs_restart);
+        Ok(json!({
+            "applied": applied.changes.applied,
+            "needs_restart": applied.changes.needs_restart,
+            "permits": config.budget.permit_limit(),
+        }))
+    }
+
+    /// The same where nobody waits for the answer: the log has it.
+    fn reload_and_log(&self) {
+        let _ = self.reload();
+    }
+}
+
+fn admin_of(sidecar: &Arc<Sidecar>, remote_control: bool) -> Admin {
+    let (reloads, drains, levels) = (sidecar.clone(), sidecar.clone(), sidecar.clone());
+    let (health, shown) = (sidecar.clone(), sidecar.clone());
+    let started = Instant::now();
+    Admin {
+        gate: sidecar.gate.clone(),
+        telemetry: sidecar.telemetry.clone(),
+        phase: sidecar.lifecycle.subscribe(),
+        started,
+        remote_control,
+        hooks: Hooks {
+            status_extra: Box::new(|| json!({})),
+            config: Box::new(move || shown.current.to_json()),
+            reload: Box::new(move || reloads.reload().map_err(|problems| problems.to_string())),
+            drain: Box::new(move || drains.asked_to_drain.notify_one()),
+            set_level: Box::new(move |level| levels.log.set_level(level)),
+            healthy: Box::new(move || health.proxy.health()),
+        },
+    }
+}

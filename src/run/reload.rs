@@ -1,0 +1,96 @@
+//! The configuration that is in effect, and how a new one takes its place.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::config::{self, Changes, Config, Loaded, Problems, Sources, changes};
+use crate::lifecycle::DrainSettings;
+
+/// What is in effect.
+#[derive(Debug)]
+pub(super) struct Current {
+    sources: Sources,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    loaded: Loaded,
+    /// Of what was read last, valid or not: each content is judged once.
+    fingerprint: u64,
+}
+
+/// A configuration that was just put into effect.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) config: Config,
+    pub(super) changes: Changes,
+}
+
+impl Current {
+    pub(super) fn new(sources: Sources, loaded: Loaded, fingerprint: u64) -> Self {
+        Self {
+            sources,
+            state: Mutex::new(State {
+                loaded,
+                fingerprint,
+            }),
+        }
+    }
+
+    /// Whether the inputs differ from what was read last.
+    pub(super) fn has_changed(&self) -> bool {
+        self.sources.fingerprint() != self.state().fingerprint
+    }
+
+    /// Reads everything again. What needs a restart keeps the value it has.
+    pub(super) fn reload(&self) -> Result<Applied, Problems> {
+        let mut state = self.state();
+        state.fingerprint = self.sources.fingerprint();
+        let mut new = config::load(&self.sources)?;
+        let changes = changes(&state.loaded, &new);
+        keep_what_needs_a_restart(&state.loaded, &mut new, &changes);
+        let config = new.config.clone();
+        state.loaded = new;
+        Ok(Applied { config, changes })
+    }
+
+    pub(super) fn drain_settings(&self) -> DrainSettings {
+        self.state().loaded.config.drain.clone()
+    }
+
+    /// Every value in effect with its source.
+    pub(super) fn to_json(&self) -> String {
+        let state = self.state();
+        let settings: serde_json::Map<String, Value> = state
+            .loaded
+            .effective
+            .iter()
+            .map(|one| {
+                let shown = json!({ "value": one.value, "source": one.source });
+                (one.key.clone(), shown)
+            })
+            .collect();
+        Value::Object(settings).to_string()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep_what_needs_a_restart(old: &Loaded, new: &mut Loaded, changes: &Changes) {
+    let (was, is) = (&old.config, &mut new.config);
+    is.listen = was.listen;
+    is.workers = was.workers;
+    is.admin = was.admin.clone();
+    is.proxy.upstream = was.proxy.upstream.clone();
+    is.proxy.limits.max_connections = was.proxy.limits.max_connections;
+    is.log.format = was.log.format;
+    for key in &changes.needs_restart {
+        let kept = old.effective.iter().find(|one| one.key == *key);
+        new.effective.retain(|one| one.key != *key);
+        new.effective.extend(kept.cloned());
+    }
+}

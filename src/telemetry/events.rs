@@ -1,0 +1,299 @@
+//! One function per event: it counts and logs in one place, so that neither is forgotten.
+//!
+//! What a client can cause at will is rate-limited (rejects, upstream errors, failed accepts) or
+//! below the default level (its own broken connections). Client-controlled text is a field of a
+//! line, escaped by the formatter; it is never a label.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::Method;
+
+use super::Telemetry;
+use super::labels::{ConnectionError, UpstreamError};
+use crate::admission::{Outcome, RejectReason};
+
+/// The longest path that an access line shows, in bytes.
+const PATH_BYTES_MAX: usize = 256;
+
+/// A request that is over, as the access line shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// Who asked; the peer of the connection.
+    pub client: SocketAddr,
+    /// With what method.
+    pub method: &'a Method,
+    /// For what, with or without the query.
+    pub path: &'a str,
+    /// The status that the client was sent, if it was sent one.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused, if it was.
+    pub reject: Option<RejectReason>,
+    /// How long it waited for a permit.
+    pub queue_wait: Duration,
+    /// How long it held one.
+    pub service: Option<Duration>,
+}
+
+/// A request ended: once for each. Writes the access line if there shall be one.
+pub fn finished(telemetry: &Telemetry, request: &Finished<'_>) {
+    telemetry.metrics.finished(request.outcome);
+    if !telemetry.access_log() {
+        return;
+    }
+    tracing::info!(
+        target: "weir::access",
+        client = %request.client,
+        method = method_name(request.method),
+        path = shortened(request.path),
+        status = request.status,
+        outcome = request.outcome.label(),
+        reject_reason = request.reject.map(RejectReason::label),
+        queue_wait_ms = millis(request.queue_wait),
+        service_ms = request.service.map(millis),
+        "request"
+    );
+}
+
+/// A request was refused. At most one line per second and reason.
+pub fn rejected(telemetry: &Telemetry, reason: RejectReason) {
+    telemetry.metrics.rejected(reason);
+    if let Some(suppressed) = telemetry.throttles.rejects[reason as usize].pass(telemetry.age()) {
+        tracing::info!(reason = reason.label(), suppressed, "request rejected");
+    }
+}
+
+/// A client connection went wrong, outside of a request. Clients can cause as many as they like,
+/// so these lines are for debugging; that accepting fails is weir's own trouble.
+pub fn connection_error(
+    telemetry: &Telemetry,
+    kind: ConnectionError,
+    client: Option<SocketAddr>,
+    detail: &dyn Display,
+) {
+    telemetry.metrics.connection_error(kind);
+    if kind != ConnectionError::Accept {
+        let client = client.map(tracing::field::display);
+        tracing::debug!(kind = kind.label(), client, %detail, "client connection failed");
+    } else if let Some(suppressed) = telemetry.throttles.accept.pass(telemetry.age()) {
+        tracing::warn!(suppressed, %detail, "cannot accept a connection");
+    }
+}
+
+/// The upstream failed an exchange. At most one line per second and kind.
+pub fn upstream_error(telemetry: &Telemetry, kind: UpstreamError, detail: &dyn Display) {
+    telemetry.metrics.upstream_error(kind);
+    if let Some(suppressed) = telemetry.throttles.upstream[kind as usize].pass(telemetry.age()) {
+        tracing::warn!(kind = kind.label(), suppressed, %detail, "the upstream failed a request");
+    }
+}
+
+/// A panic was caught: a bug of weir's own.
+pub fn panicked(telemetry: &Telemetry, detail: &dyn Display) {
+    telemetry.metrics.panicked();
+    tracing::error!(%detail, "panic: this is a bug of weir; the request was answered with 500");
+}
+
+/// A new configuration took effect. `restart` names the keys that only a restart makes effective.
+pub fn reloaded(telemetry: &Telemetry, restart: &[String]) {
+    telemetry.metrics.reload(true);
+    tracing::info!("configuration reloaded");
+    if !restart.is_empty() {
+        tracing::warn!(
+            keys = restart.join(", "),
+            "changed keys take effect only after a restart"
+        );
+    }
+}
+
+/// A new configuration was refused; the old one stays. One line per problem.
+pub fn reload_failed(telemetry: &Telemetry, problems: &[String]) {
+    telemetry.metrics.reload(false);
+    tracing::error!(
+        problems = problems.len(),
+        "the new configuration is invalid; the one that was loaded before stays in effect"
+    );
+    for problem in problems {
+        tracing::error!(problem, "configuration");
+    }
+}
+
+/// weir went on to this phase.
+pub fn phase_entered(phase: &'static str) {
+    tracing::info!(phase, "phase entered");
+}
+
+/// The nine methods of HTTP's registry that are in common use; any other text is the client's.
+fn method_name(method: &Method) -> &'static str {
+    const KNOWN: [(&Method, &str); 9] = [
+        (&Method::GET, "GET"),
+        (&Method::POST, "POST"),
+        (&Method::PUT, "PUT"),
+        (&Method::DELETE, "DELETE"),
+        (&Method::HEAD, "HEAD"),
+        (&Method::OPTIONS, "OPTIONS"),
+        (&Method::PATCH, "PATCH"),
+        (&Method::CONNECT, "CONNECT"),
+        (&Method::TRACE, "TRACE"),
+    ];
+    KNOWN
+        .iter()
+        .find(|(known, _)| *known == method)
+        .map_or("OTHER", |(_, name)| name)
+}
+
+/// Cut between two characters.
+fn shortened(path: &str) -> &str {
+    let end = (0..=PATH_BYTES_MAX.min(path.len()))
+        .rev()
+        .find(|&end| path.is_char_boundary(end));
+    &path[..end.unwrap_or(0)]
+}
+
+/// Milliseconds with three decimals: what a JSON number and a reader both take.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::tests::capture;
+    use super::super::{LogFormat, Telemetry};
+    use super::*;
+    use serde_json::Value;
+
+    fn request<'a>(method: &'a Method, path: &'a str) -> Finished<'a> {
+        Finished {
+            client: ([127, 0, 0, 1], 4000).into(),
+            method,
+            path,
+            status: Some(503),
+            outcome: Outcome::Rejected,
+            reject: Some(RejectReason::QueueWait),
+            queue_wait: Duration::from_micros(1500),
+            service: None,
+        }
+    }
+
+    fn lines(log: &str) -> Vec<Value> {
+        log.lines()
+            .map(|line| serde_json::from_str(line).expect("one JSON object per line"))
+            .collect()
+    }
+
+    #[test]
+    fn an_access_line_is_one_json_object_whatever_the_path() {
+        let telemetry = Telemetry::new();
+        telemetry.set_access_log(true);
+        let hostile = [
+            "/\n{\"outcome\":\"served\"}",
+            "/\r\n\u{1b}[31mred\u{1b}[0m",
+            "/\"quoted\\\"\u{0}\u{7f}\u{2028}",
+            "/%0a%0d",
+        ];
+        let log = capture(LogFormat::Json, "info", |_| {
+            for path in hostile {
+                finished(&telemetry, &request(&Method::GET, path));
+            }
+        });
+        let lines = lines(&log);
+        assert_eq!(lines.len(), hostile.len());
+        for (line, path) in lines.iter().zip(hostile) {
+            assert_eq!(line["path"], path, "kept, but escaped");
+            assert_eq!(line["outcome"], "rejected");
+        }
+        assert!(!log.contains('\u{1b}') && !log.contains('\r'));
+    }
+
+    #[test]
+    fn an_access_line_has_its_fields_and_no_others() {
+        let telemetry = Telemetry::new();
+        telemetry.set_access_log(true);
+        let long = format!("/{}é", "a".repeat(PATH_BYTES_MAX - 2));
+        let odd = Method::from_bytes(b"GETT").expect("a token");
+        let written = capture(LogFormat::Json, "info", |_| {
+            finished(&telemetry, &request(&odd, &long));
+            let served = Finished {
+                status: Some(200),
+                outcome: Outcome::Served,
+                reject: None,
+                service: Some(Duration::from_millis(20)),
+                ..request(&Method::PATCH, "/x")
+            };
+            finished(&telemetry, &served);
+        });
+        let lines = lines(&written);
+        assert_eq!(lines[0]["method"], "OTHER");
+        assert_eq!(
+            lines[0]["path"],
+            long[..PATH_BYTES_MAX - 1],
+            "whole characters"
+        );
+        assert_eq!(lines[0]["reject_reason"], "queue_wait");
+        assert_eq!(lines[0]["queue_wait_ms"], 1.5);
+        assert_eq!(lines[0].get("service_ms"), None);
+        assert_eq!(lines[1]["method"], "PATCH");
+        assert_eq!(lines[1]["client"], "127.0.0.1:4000");
+        assert_eq!(lines[1]["status"], 200);
+        assert_eq!(lines[1]["service_ms"], 20.0);
+        assert_eq!(lines[1].get("reject_reason"), None);
+    }
+
+    #[test]
+    fn without_the_access_log_a_request_is_only_counted() {
+        let telemetry = Telemetry::new();
+        let log = capture(LogFormat::Json, "trace", |_| {
+            finished(&telemetry, &request(&Method::GET, "/"));
+        });
+        assert_eq!(log, "");
+        assert_eq!(telemetry.totals().outcome(Outcome::Rejected), 1);
+    }
+
+    #[test]
+    fn rejects_are_all_counted_and_rarely_logged() {
+        let telemetry = Telemetry::new();
+        let log = capture(LogFormat::Json, "info", |_| {
+            for _ in 0..1000 {
+                rejected(&telemetry, RejectReason::QueueDepth);
+            }
+            rejected(&telemetry, RejectReason::NoPermit);
+        });
+        let totals = telemetry.totals();
+        assert_eq!(totals.reason(RejectReason::QueueDepth), 1000);
+        assert_eq!(totals.capacity_rejects(), 1001);
+        let lines = lines(&log);
+        let of = |reason| lines.iter().filter(|line| line["reason"] == reason).count();
+        assert_eq!(of("no_permit"), 1, "each reason has a second of its own");
+        // A thousand take far less than two seconds, whatever the machine is doing.
+        assert!((1..=3).contains(&of("queue_depth")), "{}", lines.len());
+    }
+
+    #[test]
+    fn errors_are_counted_and_told() {
+        let telemetry = Telemetry::new();
+        let log = capture(LogFormat::Json, "debug", |_| {
+            let peer = Some(([127, 0, 0, 1], 9).into());
+            connection_error(&telemetry, ConnectionError::Head, peer, &"too slow");
+            connection_error(&telemetry, ConnectionError::Accept, None, &"no descriptors");
+            upstream_error(&telemetry, UpstreamError::Connect, &"refused\nat once");
+            panicked(&telemetry, &"index out of bounds");
+            reload_failed(&telemetry, &["a: b".to_owned(), "c: d".to_owned()]);
+        });
+        let lines = lines(&log);
+        let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str()).collect();
+        let expected = ["DEBUG", "WARN", "WARN", "ERROR", "ERROR", "ERROR", "ERROR"];
+        assert_eq!(levels, expected.map(Some));
+        assert_eq!(lines[0]["client"], "127.0.0.1:9");
+        assert_eq!(lines[2]["detail"], "refused\nat once");
+        assert_eq!(lines[6]["problem"], "c: d");
+        let totals = telemetry.totals();
+        assert_eq!((totals.connection_errors, totals.upstream_errors), (2, 1));
+        assert_eq!((totals.panics, totals.reloads_failed), (1, 1));
+        assert!(!totals.last_reload_ok);
+        reloaded(&telemetry, &[]);
+        assert!(telemetry.totals().last_reload_ok);
+    }
+}

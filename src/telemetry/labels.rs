@@ -1,0 +1,156 @@
+//! The closed sets that labels are taken from, where no other room owns them.
+
+/// Whose response it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The upstream's.
+    Upstream,
+    /// weir's own.
+    Weir,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 2] = [Self::Upstream, Self::Weir];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Weir => "weir",
+        }
+    }
+}
+
+/// How a wait for a permit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitEnd {
+    /// With a permit.
+    Granted,
+    /// With a reject.
+    Rejected,
+    /// The client left.
+    Abandoned,
+}
+
+impl WaitEnd {
+    /// Every end.
+    pub const ALL: [Self; 3] = [Self::Granted, Self::Rejected, Self::Abandoned];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Rejected => "rejected",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// What went wrong on the client's side of a connection, outside any request that was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionError {
+    /// No known protocol was recognised in time.
+    Sniff,
+    /// A request head did not arrive in time.
+    Head,
+    /// A request head that is not HTTP.
+    Parse,
+    /// A request head with too many bytes or fields.
+    TooLarge,
+    /// The peer broke the rules of HTTP/2.
+    H2,
+    /// A request body stopped arriving.
+    BodyIdle,
+    /// The client did not read what was sent to it.
+    WriteStall,
+    /// The connection broke.
+    Io,
+    /// A connection could not be accepted.
+    Accept,
+}
+
+impl ConnectionError {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Sniff,
+        Self::Head,
+        Self::Parse,
+        Self::TooLarge,
+        Self::H2,
+        Self::BodyIdle,
+        Self::WriteStall,
+        Self::Io,
+        Self::Accept,
+    ];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Sniff => "sniff",
+            Self::Head => "head",
+            Self::Parse => "parse",
+            Self::TooLarge => "too_large",
+            Self::H2 => "h2",
+            Self::BodyIdle => "body_idle",
+            Self::WriteStall => "write_stall",
+            Self::Io => "io",
+            Self::Accept => "accept",
+        }
+    }
+}
+
+/// How the upstream failed an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamError {
+    /// The connection was refused, or there is no way to it.
+    Connect,
+    /// The connection did not come about in time.
+    ConnectTimeout,
+    /// It broke before a response.
+    Reset,
+    /// No response head in time.
+    ResponseHeadTimeout,
+    /// A response body stopped arriving.
+    ResponseIdle,
+    /// It broke in the middle of a response.
+    Body,
+    /// What came is not HTTP, or not the version that was agreed.
+    Protocol,
+}
+
+impl UpstreamError {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Reset,
+        Self::ResponseHeadTimeout,
+        Self::ResponseIdle,
+        Self::Body,
+        Self::Protocol,
+    ];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Reset => "reset",
+            Self::ResponseHeadTimeout => "response_head_timeout",
+            Self::ResponseIdle => "response_idle",
+            Self::Body => "body",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// The values of the `code` label.
+pub(super) const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The values of the `result` label of reloads: failed and succeeded.
+pub(super) const RESULTS: [&str; 2] = ["failed", "ok"];

@@ -1,0 +1,209 @@
+//! Where log lines go, how they look, and from which level on.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+use super::settings::{LogFormat, LogSettings};
+
+/// Changes the level while weir runs. Cheap to clone.
+#[derive(Clone)]
+pub struct LogControl {
+    replace: Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+}
+
+impl LogControl {
+    /// From now on this level, or this filter. On an error nothing changes.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        (self.replace)(filter(level)?)
+    }
+}
+
+impl fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogControl").finish_non_exhaustive()
+    }
+}
+
+/// Makes every line of this process go to the standard error output, as the settings say. Once.
+pub fn install(settings: &LogSettings) -> Result<LogControl, String> {
+    let terminal = std::io::stderr().is_terminal();
+    let (subscriber, control) = subscriber(settings, terminal, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber)
+        .map_err(|_| "the log is already set up in this process".to_owned())?;
+    Ok(control)
+}
+
+/// Whether a text is a level or a filter, and if not, what is wrong with it. For checking a
+/// configuration before it takes effect.
+pub fn check_level(level: &str) -> Result<(), String> {
+    filter(level).map(drop)
+}
+
+/// The subscriber for one writer.
+fn subscriber<W>(
+    settings: &LogSettings,
+    terminal: bool,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync, LogControl), String>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let json = match settings.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(filter(&settings.level)?);
+    // A log that cannot be written must not become a panic, which reporting it on a closed
+    // standard error would be.
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .log_internal_errors(false);
+    let layer = if json {
+        layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed()
+    } else {
+        layer.with_ansi(terminal).boxed()
+    };
+    let control = LogControl {
+        replace: Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())),
+    };
+    Ok((Registry::default().with(filter).with(layer), control))
+}
+
+/// Reads a level (`info`) or a filter (`weir=debug,info`).
+///
+/// Stricter than [`EnvFilter`], which takes a mistyped level for the name of a module and then
+/// shows everything of that module and nothing else.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let remedy = "use off, error, warn, info, debug or trace, or a filter such as weir=debug,info";
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    for directive in &directives {
+        let is_level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
+        if !is_level && !directive.contains('=') {
+            return Err(format!("`{directive}` is not a log level; {remedy}"));
+        }
+    }
+    EnvFilter::builder()
+        .parse(directives.join(","))
+        .map_err(|error| format!("`{text}` is not a log filter ({error}); {remedy}"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    /// A writer that keeps what was written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("not poisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged while `act` runs on this thread.
+    pub(in super::super) fn capture(
+        format: LogFormat,
+        level: &str,
+        act: impl FnOnce(&LogControl),
+    ) -> String {
+        capture_on(format, level, false, act)
+    }
+
+    fn capture_on(
+        format: LogFormat,
+        level: &str,
+        terminal: bool,
+        act: impl FnOnce(&LogControl),
+    ) -> String {
+        let settings = LogSettings {
+            level: level.to_owned(),
+            format,
+            access: false,
+        };
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let (subscriber, control) =
+            subscriber(&settings, terminal, move || writer.clone()).expect("a good level");
+        tracing::subscriber::with_default(subscriber, || act(&control));
+        let bytes = kept.0.lock().expect("not poisoned").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn lines_are_json_off_a_terminal_and_readable_on_it() {
+        let hello = |_: &LogControl| tracing::info!(answer = 42, "hello");
+        let json = capture_on(LogFormat::Auto, "info", false, hello);
+        let line: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(line["message"], "hello");
+        assert_eq!(line["answer"], 42, "fields stand at the top");
+        assert_eq!(line["level"], "INFO");
+
+        let text = capture_on(LogFormat::Auto, "info", true, hello);
+        assert!(text.contains("hello") && !text.starts_with('{'), "{text}");
+        let plain = capture_on(LogFormat::Text, "info", false, hello);
+        assert!(
+            plain.contains("hello") && !plain.contains('\u{1b}'),
+            "{plain}"
+        );
+    }
+
+    #[test]
+    fn the_level_can_be_changed_while_running() {
+        let log = capture(LogFormat::Text, "warn", |control| {
+            tracing::info!("one");
+            control.set_level("debug").expect("a level");
+            tracing::debug!("two");
+            let error = control.set_level("inof").expect_err("not a level");
+            assert!(
+                error.contains("`inof`") && error.contains("info"),
+                "{error}"
+            );
+            tracing::debug!("three");
+            control.set_level("weir=error").expect("a filter");
+            tracing::warn!("four");
+            tracing::error!("five");
+        });
+        let seen: Vec<_> = ["one", "two", "three", "four", "five"]
+            .into_iter()
+            .filter(|word| log.contains(word))
+            .collect();
+        assert_eq!(seen, ["two", "three", "five"]);
+    }
+
+    #[test]
+    fn mistyped_levels_are_refused() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "weir=debug,info",
+            "weir::proxy=trace",
+            "info, hyper=warn",
+        ] {
+            assert_eq!(check_level(good), Ok(()), "{good}");
+        }
+        for bad in ["", "inof", "weir", "weir=loud", "info,", "debug;info"] {
+            assert!(check_level(bad).is_err(), "{bad}");
+        }
+    }
+}
