@@ -144,7 +144,9 @@ impl ForwardHead {
     }
 
     /// As an HTTP/2 request: the host is the authority.
-    pub(super) fn into_http2<B>(self, body: B) -> http::Request<B> {
+    pub(super) fn into_http2<B>(mut self, body: B) -> http::Request<B> {
+        // `Host` beside `:authority` is one too many for some servers, nginx among them.
+        self.headers.remove(HOST);
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Authority::try_from(self.host.as_bytes()).ok();

@@ -217,8 +217,13 @@ http {{
   server {{
     listen 127.0.0.1:{port}; listen 127.0.0.1:{h2_port} http2; listen unix:{unix};
     root {dir}/root;
-    location /took {{ return 200 "$request_method $content_length $args\\n"; }}
+    # By way of a proxy, because a bare `return` answers before it reads the body.
+    location /took {{ proxy_pass http://unix:{dir}/inner.sock; }}
     location /none {{ return 204; }}
+  }}
+  server {{
+    listen unix:{dir}/inner.sock;
+    location / {{ return 200 "$request_method $content_length $args\\n"; }}
   }}
 }}
 """

@@ -108,7 +108,7 @@ def test_the_body_follows_accept(t):
         well_formed(response, "no_permit")
         equal(response.one("content-type"), "application/problem+json", f"Accept: {accept}")
         problem = json.loads(response.body)
-        equal(problem["status"], 503, "status in the problem")
+        equal(problem["reason"], "no_permit", "reason in the problem")
         check(problem["title"], "the problem has no title")
     for fields in ((), ("Accept: text/plain",), ("Accept: text/html",)):
         response = ask(t, weir, get("/", *fields))
@@ -195,7 +195,8 @@ def test_a_rejected_upload_that_never_ends_is_closed(t):
     raw = t.keep(Raw(weir.port))
     raw.send(get("/", "Content-Length: 50000000", method="POST"))
     well_formed(raw.response(), "no_permit")
-    check(raw.closed(15)[0] < 12, "the connection lingered")
+    raw.closed(4)
+    eventually("only the holder is connected", lambda: weir.total("weir_connections") == 1, within=6)
     let_go(plain, holder)
 
 
@@ -217,7 +218,8 @@ def test_one_that_leaves_the_queue_never_reaches_the_backend(t):
     requests = {
         "a GET": get("/gone"),
         "a small upload": post("/gone", b"ab"),
-        "a large upload": post("/gone", pattern(200_000)),
+        # Not larger than what the kernel takes in unread: a FIN comes behind all data.
+        "a large upload": post("/gone", pattern(50_000)),
         "half an upload": get("/gone", "Content-Length: 2000000", method="POST") + "x" * 1000,
         "only a head": get("/gone", "Content-Length: 5", method="PUT"),
         "two pipelined": get("/gone") + get("/gone"),

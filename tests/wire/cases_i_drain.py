@@ -44,6 +44,9 @@ def test_a_lame_duck_serves_and_says_close(t):
         response = raw.ask(get("/"))
         equal((response.status, response.one("connection")), (200, "close"), "status, Connection")
         raw.closed(2)
+    check(not h2.leaving, "GOAWAY while serving")
+    h2.closed(6)
+    check(h2.leaving, "HTTP/2 was closed without GOAWAY")
     equal(weir.ended(within=8), 0, "exit code")
     check(time.monotonic() - started >= 1.9, "the lame duck was cut short")
 

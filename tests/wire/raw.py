@@ -170,6 +170,8 @@ class H2:
         )
         self.h2.initiate_connection()
         self.events = []
+        self.buffer = b""
+        self.leaving = False  # the server has said GOAWAY
         self.ended = False
         self.flush()
 
@@ -209,7 +211,7 @@ class H2:
         except TimeoutError:
             raise Failure(f"nothing more came; events so far: {self.events[-5:]}") from None
         self.ended = not data
-        for event in self.h2.receive_data(data) if data else ():
+        for event in self.h2.receive_data(self.frames(data)):
             if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
                 with contextlib.suppress(h2.exceptions.ProtocolError):  # the stream is over already
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -217,6 +219,22 @@ class H2:
         with contextlib.suppress(OSError):
             self.flush()
         return bool(data)
+
+    def frames(self, data):
+        """The whole frames that have come, without GOAWAY: the `h2` package takes that for the end
+        of the connection, where it only ends new streams (RFC 9113, section 6.8)."""
+        self.buffer += data
+        whole = b""
+        while len(self.buffer) >= 9:
+            size = 9 + int.from_bytes(self.buffer[:3], "big")
+            if len(self.buffer) < size:
+                break
+            frame, self.buffer = self.buffer[:size], self.buffer[size:]
+            if frame[3] == 7:
+                self.leaving = True
+            else:
+                whole += frame
+        return whole
 
     def wait(self, kind, within=None, stream=None):
         """The first event of a kind, bounded; None if the connection ended without it."""
