@@ -19,6 +19,7 @@ mod reader;
 mod settings;
 mod source;
 mod target;
+mod value;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,53 @@
+//! A value as text: what a reader parses, and what a message shows.
+
+use figment::value::Value;
+
+use super::problem::quoted;
+
+/// The text of a single value. A float gives its shortest exact text, which is what was typed.
+pub(super) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Char(_, char) => Some(char.to_string()),
+        Value::Bool(_, bool) => Some(bool.to_string()),
+        Value::Num(_, num) => Some(if let Some(float) = num.to_f64() {
+            float.to_string()
+        } else if let Some(unsigned) = num.to_u128() {
+            unsigned.to_string()
+        } else {
+            num.to_i128().unwrap_or_default().to_string()
+        }),
+        Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
+    }
+}
+
+/// A value as messages show it.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => quoted(text),
+        Value::Empty(..) => "nothing".to_owned(),
+        Value::Dict(_, dict) => {
+            if let Some(date) = toml_date(value) {
+                return date.to_owned();
+            }
+            let parts: Vec<String> = dict
+                .iter()
+                .take(4)
+                .map(|(name, value)| format!("{name} = {}", shown(value)))
+                .collect();
+            format!("{{ {} }}", parts.join(", "))
+        }
+        Value::Array(_, values) => {
+            let parts: Vec<String> = values.iter().take(4).map(shown).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Value::Char(..) | Value::Bool(..) | Value::Num(..) => {
+            scalar(value).expect("a single value has a text")
+        }
+    }
+}
+
+/// A date without quotes, which figment gets from TOML as a table of this one name.
+pub(super) fn toml_date(value: &Value) -> Option<&str> {
+    value.as_dict()?.get("$__toml_private_datetime")?.as_str()
+}
