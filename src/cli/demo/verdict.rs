@@ -154,7 +154,7 @@ mod tests {
         broken.report.sent = 3;
         broken.report.failed.insert(FailureKind::Broken, 2);
         broken.report.by_status.insert(502, 1);
-        let found = problems(&setup, &broken, &half(100));
+        let found = problems(&setup, &broken, &half(50));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0].contains("without weir 3 requests failed"),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn rejects_are_not_failures() {
-        let mut gated = half(100);
+        let mut gated = half(50);
         gated.report.sent = 1;
         gated.report.rejected.insert("queue_wait".into(), 1);
         assert!(problems(&Setup::for_tests(), &half(500), &gated).is_empty());
