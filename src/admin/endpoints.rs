@@ -108,15 +108,10 @@ pub(super) async fn answer(
             text(StatusCode::ACCEPTED, "draining\n".to_owned())
         }
         Endpoint::LogLevel => log_level(&admin, request.into_body()).await,
-        Endpoint::Metrics | Endpoint::Status | Endpoint::Config | Endpoint::Reload => {
-            // These read files or walk over every series: not on a thread that others wait for.
-            tokio::task::spawn_blocking(move || blocking(&admin, endpoint))
-                .await
-                .unwrap_or_else(|_| {
-                    let body = "a bug of weir's own: the answer could not be made; see the log\n";
-                    text(StatusCode::INTERNAL_SERVER_ERROR, body.to_owned())
-                })
-        }
+        Endpoint::Metrics => off_thread(admin, metrics).await,
+        Endpoint::Status => off_thread(admin, |admin| json(&status::status(admin))).await,
+        Endpoint::Config => off_thread(admin, config).await,
+        Endpoint::Reload => off_thread(admin, reload).await,
     })
 }
 
@@ -141,23 +136,30 @@ fn readyz(admin: &Admin) -> Answer {
     text(status, format!("{}\n", phase.label()))
 }
 
-fn blocking(admin: &Admin, endpoint: Endpoint) -> Answer {
-    let phase = *admin.phase.borrow();
-    match endpoint {
-        Endpoint::Metrics => {
-            let figures = status::figures(&admin.gate, phase);
-            typed(
-                StatusCode::OK,
-                METRICS,
-                admin.telemetry.render(&figures).into(),
-            )
-        }
-        Endpoint::Config => typed(StatusCode::OK, JSON, (admin.hooks.config)().into()),
-        Endpoint::Reload => match (admin.hooks.reload)() {
-            Ok(changes) => json(&changes),
-            Err(problems) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("{problems}\n")),
-        },
-        _ => json(&status::status(admin)),
+/// For what reads files or walks over every series: not on a thread that others wait for.
+async fn off_thread(admin: Arc<Admin>, make: fn(&Admin) -> Answer) -> Answer {
+    tokio::task::spawn_blocking(move || make(&admin))
+        .await
+        .unwrap_or_else(|_| {
+            let body = "a bug of weir's own: the answer could not be made; see the log\n";
+            text(StatusCode::INTERNAL_SERVER_ERROR, body.to_owned())
+        })
+}
+
+fn metrics(admin: &Admin) -> Answer {
+    let figures = status::figures(&admin.gate, *admin.phase.borrow());
+    let body = admin.telemetry.render(&figures);
+    typed(StatusCode::OK, METRICS, body.into())
+}
+
+fn config(admin: &Admin) -> Answer {
+    typed(StatusCode::OK, JSON, (admin.hooks.config)().into())
+}
+
+fn reload(admin: &Admin) -> Answer {
+    match (admin.hooks.reload)() {
+        Ok(changes) => json(&changes),
+        Err(problems) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("{problems}\n")),
     }
 }
 

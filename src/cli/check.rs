@@ -1,6 +1,7 @@
 //! `weir check`: every value that is in effect, where it was given, and what it makes.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::config_args::ConfigArgs;
@@ -19,7 +20,8 @@ const WIDEST_VALUE: usize = 40;
 pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     match config::load(&args.sources()) {
         Ok(loaded) => {
-            print!("{}", Report(&loaded));
+            // Who closes the pipe early (`weir check | head`) has seen enough.
+            let _ = io::stdout().write_all(Report(&loaded).to_string().as_bytes());
             ExitCode::SUCCESS
         }
         Err(problems) => {

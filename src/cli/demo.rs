@@ -41,27 +41,41 @@ pub struct DemoArgs {
     pub seed: u64,
 }
 
-/// Runs the demo. Dropping what it holds ends its children, however it ends.
+/// Runs the demo. Whatever way it ends, its children end with it.
 pub async fn demo(args: DemoArgs) -> ExitCode {
-    let run = async {
-        match show(&args).await {
-            Ok(code) => code,
-            Err(problem) => {
-                eprintln!("weir demo: {problem}");
-                ExitCode::from(EXIT_NOT_STARTED)
-            }
-        }
-    };
-    tokio::select! {
-        code = run => code,
+    let shown = tokio::select! {
+        shown = show(&args) => shown,
         () = interrupted() => {
             eprintln!("\nweir demo: interrupted; its backend and proxy are ended.");
-            ExitCode::from(EXIT_NOT_SHOWN)
+            return ExitCode::from(EXIT_NOT_SHOWN);
+        }
+    };
+    match shown {
+        Ok(shown) => {
+            if args.keep {
+                println!("\n{}", shown.weir.invitation());
+                interrupted().await;
+                println!("\nEnding weir and its backend.");
+            }
+            shown.weir.end().await;
+            shown.backend.end().await;
+            shown.code
+        }
+        Err(problem) => {
+            eprintln!("weir demo: {problem}");
+            ExitCode::from(EXIT_NOT_STARTED)
         }
     }
 }
 
-async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
+/// What is left when both halves are over.
+struct Shown {
+    code: ExitCode,
+    weir: Weir,
+    backend: Backend,
+}
+
+async fn show(args: &DemoArgs) -> Result<Shown, String> {
     let setup = Setup::new(args);
     println!("{}\n", setup.introduction());
 
@@ -69,29 +83,27 @@ async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
     let ungated = Half::run(&setup, &backend, None, View::open("without weir")).await?;
     backend.end().await;
 
+    // A fresh one, whose high-water mark is its own.
     let backend = Backend::start(&setup).await?;
     let weir = Weir::start(&setup, &backend).await?;
     let gated = Half::run(&setup, &backend, Some(&weir), View::open("with weir")).await?;
 
     println!("\n{}", verdict::table(&setup, &ungated, &gated));
     let problems = verdict::problems(&setup, &ungated, &gated);
+    for problem in &problems {
+        eprintln!("weir demo: {problem}");
+    }
     let code = if problems.is_empty() {
         println!("{}", verdict::sentence(&setup, &ungated, &gated));
         ExitCode::SUCCESS
     } else {
-        for problem in problems {
-            eprintln!("weir demo: {problem}");
-        }
         ExitCode::from(EXIT_NOT_SHOWN)
     };
-    if args.keep {
-        println!("\n{}", weir.invitation());
-        interrupted().await;
-        println!("\nEnding weir and its backend.");
-    }
-    weir.end().await;
-    backend.end().await;
-    Ok(code)
+    Ok(Shown {
+        code,
+        weir,
+        backend,
+    })
 }
 
 /// Completes with Ctrl-C, SIGTERM or a closed terminal.

@@ -1,6 +1,6 @@
 //! What no single value shows: settings that contradict each other, or this machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::duration;
@@ -157,23 +157,43 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Whether a connection to `upstream` would arrive at `listener`.
 fn reaches(upstream: &UpstreamAddress, listener: SocketAddr) -> bool {
-    let (ip, port) = match upstream {
-        UpstreamAddress::Socket(address) => (Some(address.ip()), address.port()),
-        UpstreamAddress::Name(name, port) => (loopback_name(name), *port),
-        UpstreamAddress::Unix(_) => return false,
-    };
-    let Some(ip) = ip.filter(|_| port == listener.port()) else {
-        return false;
-    };
-    // Connecting to the unspecified address means this host.
-    let this_host = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-    ip == listener.ip() || (this_host(ip) && this_host(listener.ip()))
+    const LOOPBACKS: [IpAddr; 2] = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    match upstream {
+        UpstreamAddress::Unix(_) => false,
+        UpstreamAddress::Name(name, port) => {
+            *port == listener.port()
+                && is_localhost(name)
+                && LOOPBACKS.iter().any(|ip| hears(listener.ip(), *ip))
+        }
+        UpstreamAddress::Socket(address) => {
+            address.port() == listener.port() && hears(listener.ip(), address.ip())
+        }
+    }
 }
 
-fn loopback_name(name: &str) -> Option<IpAddr> {
+/// Whether a listener on one address gets what is sent to another, as far as addresses tell: that
+/// an address of a network interface is this host's own cannot be seen from it.
+fn hears(listener: IpAddr, sent_to: IpAddr) -> bool {
+    // Connecting to the unspecified address means this host.
+    let sent_to = match sent_to.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    match listener {
+        IpAddr::V4(ip) if ip.is_unspecified() => sent_to.is_ipv4() && sent_to.is_loopback(),
+        // Both families.
+        IpAddr::V6(ip) if ip.is_unspecified() => sent_to.is_loopback(),
+        ip => ip.to_canonical() == sent_to,
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    (name == "localhost" || name.ends_with(".localhost"))
-        .then_some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Enough descriptors for what may be open at once.
@@ -200,4 +220,53 @@ pub(super) fn descriptors(
             ),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn an_upstream_that_is_the_listener_is_seen() {
+        for (listener, upstream, itself) in [
+            ("0.0.0.0:80", "http://127.0.0.1:80", true),
+            ("0.0.0.0:80", "http://127.0.0.9", true),
+            ("0.0.0.0:80", "http://0.0.0.0:80", true),
+            ("0.0.0.0:80", "http://[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:80", "http://LocalHost.:80", true),
+            ("[::]:80", "http://127.0.0.1:80", true),
+            ("[::]:80", "http://[::1]:80", true),
+            ("[::1]:80", "http://localhost:80", true),
+            ("[::1]:80", "http://[::]:80", true),
+            ("10.0.0.1:80", "http://10.0.0.1:80", true),
+            ("0.0.0.0:80", "http://127.0.0.1:81", false),
+            ("0.0.0.0:80", "http://[::1]:80", false),
+            ("127.0.0.1:80", "http://127.0.0.2:80", false),
+            ("10.0.0.1:80", "http://127.0.0.1:80", false),
+            ("10.0.0.1:80", "http://localhost:80", false),
+            ("0.0.0.0:80", "http://app:80", false),
+            ("0.0.0.0:80", "unix:/run/app.sock", false),
+        ] {
+            let listener = parse::address(listener).expect("an address");
+            let address = parse::upstream(upstream).expect("an upstream");
+            assert_eq!(reaches(&address, listener), itself, "{listener} {upstream}");
+        }
+    }
+
+    #[test]
+    fn two_listeners_on_one_port_collide_where_their_addresses_overlap() {
+        for (one, other, collision) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "[::]:80", true),
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "0.0.0.0:81", false),
+            ("0.0.0.0:0", "0.0.0.0:0", false),
+        ] {
+            let [one, other] = [one, other].map(|text| parse::address(text).expect("an address"));
+            assert_eq!(collide(one, other), collision, "{one} {other}");
+            assert_eq!(collide(other, one), collision, "{other} {one}");
+        }
+    }
 }

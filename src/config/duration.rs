@@ -43,9 +43,10 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
             return Err(format!("{number:?} in it has no unit"));
         }
         let Some(at) = units.iter().position(|(name, _)| *name == unit) else {
-            return Err(match UNITS.iter().any(|(name, _)| *name == unit) {
-                true => format!("its unit {unit:?} comes twice or after a smaller one"),
-                false => format!("its unit {unit:?} is unknown"),
+            return Err(if UNITS.iter().any(|(name, _)| *name == unit) {
+                format!("its unit {unit:?} comes twice or after a smaller one")
+            } else {
+                format!("its unit {unit:?} is unknown")
             });
         };
         total = total.saturating_add(nanoseconds(number, units[at].1)?);
@@ -82,7 +83,8 @@ pub(super) fn show(duration: Duration) -> String {
     let mut text = String::new();
     for (name, size) in UNITS {
         if rest >= size {
-            text.push_str(&format!("{}{name}", rest / size));
+            text += &(rest / size).to_string();
+            text += name;
             rest %= size;
         }
     }

@@ -7,7 +7,7 @@
 //! made of the settings types that live beside the code they configure; nothing else in the crate
 //! knows this module.
 //!
-//! A reload loads everything again, files included, and asks [`changes`] what differs.
+//! A reload loads everything again, files included, and asks [`changes()`] what differs.
 
 mod changes;
 mod checks;
@@ -112,7 +112,8 @@ pub fn admin_address(sources: &Sources) -> Result<SocketAddr, Problems> {
     let mut reader = Reader::new(&layers, problems);
     match settings::admin(&mut reader) {
         Some(admin) => Ok(admin.listen),
-        None => Err(Problems(reader.finish(&layers).1)),
+        // Not `finish`: to this reader every other key is unknown.
+        None => Err(Problems(reader.into_problems())),
     }
 }
 
@@ -206,4 +207,85 @@ pub fn show_quotient(budget: &Budget) -> String {
         budget.memory_per_task(),
         budget.safety_factor(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The paths of all values in a file, by indentation-free reading of its lines: shares nothing
+    /// with the reader.
+    fn keys_in(text: &str) -> BTreeSet<String> {
+        let mut table = String::new();
+        let mut keys = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|line| line.strip_suffix(']'))
+            {
+                table = format!("{name}.");
+            } else if let Some((name, _)) = line.split_once(" = ")
+                && !line.starts_with('#')
+            {
+                keys.insert(format!("{table}{name}"));
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_reference_has_every_key_that_is_read_and_no_other() {
+        let layers = Sources::default().layers(&mut Vec::new());
+        let mut reader = Reader::new(&layers, Vec::new());
+        let machine = Machine {
+            total_memory: None,
+            own_memory_limit: None,
+            descriptor_limit: None,
+            parallelism: 1,
+        };
+        read(&mut reader, &machine, &mut Vec::new());
+        let mut in_comments = Vec::new();
+        let mut asked = BTreeSet::new();
+        for key in reader.asked() {
+            if key.starts_with("memory.target_memory") || key == "memory.memory_per_task" {
+                in_comments.push(key);
+            } else {
+                asked.insert(key);
+            }
+        }
+        assert_eq!(keys_in(source::DEFAULTS), asked);
+        assert_eq!(in_comments.len(), 5, "{in_comments:?}");
+        for key in in_comments {
+            let name = key.rsplit('.').next().expect("a last part");
+            let explained =
+                |line: &str| line.starts_with('#') && line.contains(&format!("{name} = "));
+            assert!(source::DEFAULTS.lines().any(explained), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_effect_is_listed_in_the_order_of_the_reference() {
+        let sources = Sources {
+            sets: vec![
+                "memory.target_memory=1Mi".to_owned(),
+                "memory.memory_per_task=1Ki".to_owned(),
+            ],
+            ..Sources::default()
+        };
+        let loaded = load(&sources).expect("valid");
+        let place = |key: &str| {
+            let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+            let start = source::DEFAULTS.find(&format!("[{table}]")).unwrap_or(0);
+            let line = source::DEFAULTS[start..].find(&format!("\n{name} = "));
+            line.map(|line| start + line)
+        };
+        let places: Vec<_> = loaded
+            .effective
+            .iter()
+            .filter_map(|one| place(&one.key))
+            .collect();
+        assert_eq!(places.len(), loaded.effective.len() - 2);
+        assert!(places.is_sorted(), "{:?}", loaded.effective);
+    }
 }

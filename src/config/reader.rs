@@ -82,6 +82,9 @@ impl Reader {
             let (problem, remedy) = match &value {
                 Value::Empty(..) => ("it has no value", "give it one, or remove the line"),
                 Value::Array(..) => ("it is a list", "give it a single value"),
+                _ if toml_date(&value).is_some() => {
+                    ("it is a date", "put it in quotes, or correct it")
+                }
                 _ => ("it is a table", "give it a single value"),
             };
             self.complain(
@@ -168,7 +171,7 @@ impl Reader {
             self.effective.push(Effective {
                 key: key.to_owned(),
                 value: "{}".to_owned(),
-                source: BUILT_IN.to_owned(),
+                source: self.source_of(&value),
             });
         }
         all
@@ -207,6 +210,11 @@ impl Reader {
         (self.effective, self.problems)
     }
 
+    /// Only what was wrong with the keys that were asked for.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
     /// The keys that were asked for.
     #[cfg(test)]
     pub(super) fn asked(&self) -> Vec<String> {
@@ -219,6 +227,15 @@ impl Reader {
                 "" => name.clone(),
                 _ => format!("{prefix}.{name}"),
             };
+            if name.contains('.') {
+                // `find` would take the dot for a step: the value would silently be nothing.
+                let complaint = Complaint::new(
+                    "a dot inside a quoted name is no path, so this sets nothing",
+                    "write a table and the name in it: [queue], and below it max_wait = \"1s\"",
+                );
+                self.complain(&key, Some(shown(value)), source.to_owned(), complaint);
+                continue;
+            }
             let inside = format!("{key}.");
             match (self.asked.get(&key), value) {
                 (Some(Shape::Either), Value::Dict(_, inner)) => {
@@ -258,7 +275,7 @@ impl Reader {
         };
         let remedy = match self.nearest(&key) {
             Some(near) => format!("did you mean {near}? If not, remove it"),
-            None => "remove it; config/default.toml lists every key".to_owned(),
+            None => "remove it; `weir check` then lists every key".to_owned(),
         };
         let complaint = Complaint::new(format!("there is no such {kind}"), remedy);
         self.complain(&key, Some(shown(value)), source.to_owned(), complaint);
@@ -342,6 +359,9 @@ fn shown(value: &Value) -> String {
         Value::String(_, text) => quoted(text),
         Value::Empty(..) => "nothing".to_owned(),
         Value::Dict(_, dict) => {
+            if let Some(date) = toml_date(value) {
+                return date.to_owned();
+            }
             let parts: Vec<String> = dict
                 .iter()
                 .take(4)
@@ -357,6 +377,11 @@ fn shown(value: &Value) -> String {
             scalar(value).expect("a single value has a text")
         }
     }
+}
+
+/// A date without quotes, which figment gets from TOML as a table of this one name.
+fn toml_date(value: &Value) -> Option<&str> {
+    value.as_dict()?.get("$__toml_private_datetime")?.as_str()
 }
 
 /// How many letters to insert, delete or replace between two words.

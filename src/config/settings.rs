@@ -42,13 +42,9 @@ pub(super) fn upstream(reader: &mut Reader) -> Option<Upstream> {
 
 pub(super) fn workers(reader: &mut Reader, machine: &Machine) -> Option<usize> {
     let auto = machine.parallelism.clamp(1, 2);
-    auto_or(
-        reader,
-        "workers",
-        auto,
-        |auto| auto.to_string(),
-        |text| parse::whole(text, &(1..=256)),
-    )
+    auto_or(reader, "workers", auto, ToString::to_string, |text| {
+        parse::whole(text, &(1..=256))
+    })
 }
 
 pub(super) fn admin(reader: &mut Reader) -> Option<admin::Settings> {
@@ -209,7 +205,7 @@ pub(super) fn limits(reader: &mut Reader, machine: &Machine) -> Option<Limits> {
         reader,
         "limits.max_connections",
         auto_connections(machine.descriptor_limit),
-        |auto| auto.to_string(),
+        ToString::to_string,
         |text| parse::whole(text, &(1..=1_000_000_usize)),
     );
     let h2_streams = reader.read("limits.h2_streams", |text| {

@@ -25,6 +25,9 @@ pub(super) const BUILT_IN: &str = "built-in default";
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// No key has as many parts.
+const MAX_DEPTH: usize = 8;
+
 const ENV_PREFIX: &str = "WEIR__";
 
 /// What is loaded: the inputs as they were typed, so that a reload reads them again.
@@ -84,9 +87,10 @@ impl Sources {
             match nested(&path, value) {
                 Some(dict) => layers.push(Layer { source, dict }),
                 None => problems.push(Problem {
-                    key: path.join("."),
+                    key: name.clone(),
                     value: Some(quoted(value)),
-                    problem: format!("{name} names no setting: a part of its name is empty"),
+                    problem: "its name names no setting: a part is empty, or it has too many"
+                        .to_owned(),
                     source,
                     remedy: "write WEIR__ and then the names of the key with two underscores \
                              between them: WEIR__QUEUE__MAX_WAIT"
@@ -106,8 +110,9 @@ impl Sources {
                 None => problems.push(Problem {
                     key: "--set".to_owned(),
                     value: Some(quoted(set)),
-                    source: "command line".to_owned(),
-                    problem: "it is not of the form key=value".to_owned(),
+                    source: "--set".to_owned(),
+                    problem: "it is not of the form key=value, or its key has too many parts"
+                        .to_owned(),
                     remedy: "write --set queue.max_wait=2s".to_owned(),
                 }),
             }
@@ -154,7 +159,7 @@ fn is_ours(name: &str) -> bool {
 
 fn nested(path: &[&str], text: &str) -> Option<Dict> {
     let (name, inner) = path.split_first()?;
-    if name.is_empty() {
+    if name.is_empty() || inner.len() >= MAX_DEPTH {
         return None;
     }
     let value = if inner.is_empty() {
@@ -166,7 +171,9 @@ fn nested(path: &[&str], text: &str) -> Option<Dict> {
 }
 
 fn typed(text: &str) -> Value {
-    if text.starts_with(['{', '[', '"']) {
+    // figment's parser calls itself for each bracket, so their number is bounded.
+    let depth = text.matches(['{', '[']).count();
+    if text.starts_with(['{', '[', '"']) && depth <= MAX_DEPTH {
         // Never fails: what does not parse is a string.
         return text.parse().unwrap_or_else(|_| Value::from(text));
     }
@@ -201,11 +208,8 @@ fn read_config(path: &Path) -> Result<Layer, Problem> {
         .map_err(|(problem, remedy)| refuse("", problem, remedy))
         .and_then(|bytes| {
             String::from_utf8(bytes).map_err(|error| {
-                let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-                    .iter()
-                    .filter(|byte| **byte == b'\n')
-                    .count()
-                    + 1;
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = String::from_utf8_lossy(valid).split('\n').count();
                 refuse(
                     &format!(", line {line}"),
                     "it is not UTF-8 text".to_owned(),
@@ -221,33 +225,43 @@ fn read_config(path: &Path) -> Result<Layer, Problem> {
             "write the settings into it, or leave --config away to run without a file",
         ));
     }
-    let dict = match format {
-        "toml" => Toml::from_str::<Dict>(&text).map_err(|error| {
-            let at = error.span().map(|span| position(&text, span.start));
-            (at, error.message().to_owned())
-        }),
-        "json" => Json::from_str::<Dict>(&text)
-            .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
-        _ => Yaml::from_str::<Option<Dict>>(&text)
-            .map(Option::unwrap_or_default)
-            .map_err(|error| {
-                let at = error.location().map(|at| (at.line(), at.column()));
-                (at, error.to_string())
-            }),
-    };
-    match dict {
+    match dict_from(format, &text) {
         Ok(dict) => Ok(Layer { source, dict }),
         Err((at, message)) => {
             let place = at.map_or(String::new(), |(line, column)| {
                 format!(", line {line}, column {column}")
             });
             let message = message.trim().replace('\n', ", ");
+            let form = match format {
+                "toml" => "[queue], and on a line below it max_wait = \"1s\"",
+                "json" => "{\"queue\": {\"max_wait\": \"1s\"}}",
+                _ => "queue: and, indented on a line below it, max_wait: 1s",
+            };
             Err(refuse(
                 &place,
                 format!("its syntax is wrong: {message}"),
-                "correct this place; config/default.toml shows every key as it is written",
+                &format!("correct this place; the form is {form}"),
             ))
         }
+    }
+}
+
+/// The settings in a text; or line and column of what is wrong, and what that is.
+fn dict_from(format: &str, text: &str) -> Result<Dict, (Option<(usize, usize)>, String)> {
+    match format {
+        "toml" => Toml::from_str::<Dict>(text).map_err(|error| {
+            let at = error.span().map(|span| position(text, span.start));
+            (at, error.message().to_owned())
+        }),
+        "json" => Json::from_str::<Dict>(text)
+            .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
+        // Nothing but comments is no settings.
+        _ => Yaml::from_str::<Option<Dict>>(text)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| {
+                let at = error.location().map(|at| (at.line(), at.column()));
+                (at, error.to_string())
+            }),
     }
 }
 

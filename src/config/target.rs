@@ -76,10 +76,12 @@ fn from_file(
     warnings: &mut Vec<Problem>,
 ) -> Option<TargetSource> {
     let file_key = "memory.target_memory.file";
+    let fraction_key = "memory.target_memory.fraction";
     let baseline_key = "memory.target_memory.baseline";
-    let fraction = match reader.has("memory.target_memory.fraction") {
-        true => reader.read("memory.target_memory.fraction", parse::fraction),
-        false => Some(Decimal::ONE),
+    let fraction = if reader.has(fraction_key) {
+        reader.read(fraction_key, parse::fraction)
+    } else {
+        Some(Decimal::ONE)
     };
     let baseline = if reader.has(baseline_key) {
         reader.read(baseline_key, |text| {

@@ -1,5 +1,7 @@
 //! A new limit while requests are running: grow at once, shrink as permits come back.
 
+use std::sync::PoisonError;
+
 use super::{Core, Gate};
 use crate::admission::Budget;
 use crate::sync::atomic::{Ordering, fence};
@@ -13,7 +15,8 @@ impl Gate {
             let _one_at_a_time = core
                 .resizing
                 .lock()
-                .expect("nothing panics under this lock");
+                // It guards no data of its own, only the order.
+                .unwrap_or_else(PoisonError::into_inner);
             let old = u64::from(core.limit_units());
             let new = u64::from(budget.limit_units());
             core.budget.store(std::sync::Arc::new(budget));

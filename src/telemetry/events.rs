@@ -1,8 +1,8 @@
 //! One function per event: it counts and logs in one place, so that neither is forgotten.
 //!
 //! What a client can cause at will is rate-limited (rejects, upstream errors, failed accepts) or
-//! below the default level (its own broken connections). Client-controlled text is a field of a
-//! line, escaped by the formatter; it is never a label.
+//! below the default level (its own broken connections). Text of others is recorded as a string
+//! field, which the formatters escape, and never as a label or as the message.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -77,9 +77,18 @@ pub fn connection_error(
     telemetry.metrics.connection_error(kind);
     if kind != ConnectionError::Accept {
         let client = client.map(tracing::field::display);
-        tracing::debug!(kind = kind.label(), client, %detail, "client connection failed");
+        tracing::debug!(
+            kind = kind.label(),
+            client,
+            detail = detail.to_string(),
+            "client connection failed"
+        );
     } else if let Some(suppressed) = telemetry.throttles.accept.pass(telemetry.age()) {
-        tracing::warn!(suppressed, %detail, "cannot accept a connection");
+        tracing::warn!(
+            suppressed,
+            detail = detail.to_string(),
+            "cannot accept a connection"
+        );
     }
 }
 
@@ -87,14 +96,22 @@ pub fn connection_error(
 pub fn upstream_error(telemetry: &Telemetry, kind: UpstreamError, detail: &dyn Display) {
     telemetry.metrics.upstream_error(kind);
     if let Some(suppressed) = telemetry.throttles.upstream[kind as usize].pass(telemetry.age()) {
-        tracing::warn!(kind = kind.label(), suppressed, %detail, "the upstream failed a request");
+        tracing::warn!(
+            kind = kind.label(),
+            suppressed,
+            detail = detail.to_string(),
+            "the upstream failed a request"
+        );
     }
 }
 
 /// A panic was caught: a bug of weir's own.
 pub fn panicked(telemetry: &Telemetry, detail: &dyn Display) {
     telemetry.metrics.panicked();
-    tracing::error!(%detail, "panic: this is a bug of weir; the request was answered with 500");
+    tracing::error!(
+        detail = detail.to_string(),
+        "panic: this is a bug of weir; the request was answered with 500"
+    );
 }
 
 /// A new configuration took effect. `restart` names the keys that only a restart makes effective.
@@ -206,6 +223,20 @@ mod tests {
             assert_eq!(line["outcome"], "rejected");
         }
         assert!(!log.contains('\u{1b}') && !log.contains('\r'));
+    }
+
+    #[test]
+    fn a_readable_line_is_one_line_too() {
+        let telemetry = Telemetry::new();
+        telemetry.set_access_log(true);
+        let log = capture(LogFormat::Text, "info", |_| {
+            finished(&telemetry, &request(&Method::GET, "/\n\u{1b}[31m\rfake"));
+            upstream_error(&telemetry, UpstreamError::Reset, &"a\nfake\u{1b}[0m");
+            panicked(&telemetry, &"b\r\nfake");
+            reload_failed(&telemetry, &["c\nfake".to_owned()]);
+        });
+        assert_eq!(log.lines().count(), 5, "{log}");
+        assert!(!log.contains('\u{1b}') && !log.contains('\r'), "{log}");
     }
 
     #[test]

@@ -219,6 +219,9 @@ impl Pair {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
+    /// Mutations, each red here: a shrink forgets only what is idle, without a debt; a growth adds
+    /// without cancelling debt first (nothing else sees that one); the end of a wait or a resize
+    /// does not pump; a pick is not clamped to the limit of the day.
     #[test]
     fn the_gate_does_what_the_naive_model_does(
         target in PER_TASK..8 * PER_TASK,
@@ -240,6 +243,8 @@ proptest! {
 }
 
 /// More at once than the pump grants in one batch, or lets lie as husks.
+///
+/// Mutation: the pump does not look at the mark again after a full batch: red.
 #[test]
 fn a_long_queue_is_granted_in_order_however_much_comes_free() {
     for order in [Order::Fifo, Order::Lifo] {
@@ -310,6 +315,16 @@ fn the_byte_bound_is_exact() {
         (Arrival::Queued(_), Arrival::Queued(_))
     ));
     assert_eq!(rejected(&gate, 1), RejectReason::QueueBytes);
+    // What is charged nothing is never one too many, not even under a bound that was lowered.
+    gate.set_bounds(Bounds {
+        max_bytes: 50,
+        ..gate.bounds()
+    });
+    assert!(matches!(gate.arrive(Cost::Task, 0), Arrival::Queued(_)));
+    gate.set_bounds(Bounds {
+        max_bytes: 100,
+        ..gate.bounds()
+    });
     drop(first);
     assert!(matches!(gate.arrive(Cost::Task, 60), Arrival::Queued(_)));
 }

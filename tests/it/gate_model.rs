@@ -70,7 +70,7 @@ impl Model {
             Place::Rejected(RejectReason::NoPermit)
         } else if depth > 0 && self.queue.len() >= depth {
             Place::Rejected(RejectReason::QueueDepth)
-        } else if self.queued_bytes() + bytes > self.bounds.max_bytes {
+        } else if bytes > self.bounds.max_bytes.saturating_sub(self.queued_bytes()) {
             Place::Rejected(RejectReason::QueueBytes)
         } else {
             self.queue.push(self.requests.len());

@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
+mod config;
 mod gate;
 mod gate_breakdown;
 mod gate_model;

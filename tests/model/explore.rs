@@ -9,9 +9,9 @@ use crate::admission::{Budget, RejectReason};
 use crate::gate::{Arrival, Bounds, Cost, Gate, Permit, Waiting};
 
 /// Schedules per scenario drawn at random.
-const RANDOM: usize = 3000;
+const RANDOM: usize = 1500;
 /// Schedules per scenario with few, well-placed preemptions.
-const PCT: usize = 1500;
+const PCT: usize = 1000;
 /// Preemptions in each of those.
 const PCT_DEPTH: usize = 3;
 

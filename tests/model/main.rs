@@ -8,6 +8,9 @@
 //!
 //! shuttle executes one step at a time, so it cannot see a missing fence or a too weak ordering;
 //! those are argued where they stand in the gate.
+//!
+//! A test's comment names the mutations of the gate, made by hand, that turned it red. Not caught
+//! by any test, here or in `tests/it`: taking out any one `fence`.
 
 mod admission {
     pub(crate) use weir::admission::*;

@@ -10,6 +10,8 @@ use crate::explore::{
 };
 use crate::gate::{Arrival, Bounds, Cost};
 
+/// Mutation: the pump does not look again after a permit came back from a client that left while
+/// it was handed out (`returned` ignored): red, here only.
 #[test]
 fn a_cancel_against_a_grant_loses_no_permit() {
     explore(|| {
@@ -74,7 +76,8 @@ fn an_expiry_seen_by_the_pump_and_by_the_waiter_frees_one_place() {
 
 /// No lost wake-up.
 ///
-/// Mutation: let `Permit::drop` not look at the queue: red.
+/// Mutations: `Permit::drop` does not look at the queue: red, and so are most tests beside it. The
+/// holder of the pump's lock does not look at the mark again after unlocking: red.
 #[test]
 fn a_release_against_an_arrival_wakes_it() {
     explore(|| {
@@ -87,6 +90,8 @@ fn a_release_against_an_arrival_wakes_it() {
     });
 }
 
+/// Mutation: the holder of the pump's lock does not look at the mark again after unlocking: red,
+/// here and in nine others of this target.
 #[test]
 fn permits_dropped_while_another_thread_pumps_are_granted() {
     explore(|| {
@@ -105,6 +110,8 @@ fn permits_dropped_while_another_thread_pumps_are_granted() {
 }
 
 /// The head needs the whole budget; when it leaves, what it held up must move.
+///
+/// Mutation: the end of a wait does not pump: red.
 #[test]
 fn a_large_head_that_leaves_lets_the_next_one_through() {
     explore(|| {
@@ -150,6 +157,8 @@ fn three_arrivals_take_turns_on_one_permit() {
     });
 }
 
+/// Mutation: the ledger's compare-and-swap made a load and a store: red, here and in three others
+/// of this target. The tests on real threads did not notice it.
 #[test]
 fn two_arrivals_against_a_depth_of_one_are_one_queued_and_one_rejected() {
     explore(|| {

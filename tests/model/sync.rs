@@ -55,7 +55,9 @@ pub(crate) struct OwnedSemaphorePermit(Option<tokio::sync::OwnedSemaphorePermit>
 
 impl OwnedSemaphorePermit {
     pub(crate) fn num_permits(&self) -> usize {
-        self.0.as_ref().map_or(0, |taken| taken.num_permits())
+        self.0
+            .as_ref()
+            .map_or(0, tokio::sync::OwnedSemaphorePermit::num_permits)
     }
 
     pub(crate) fn split(&mut self, permits: usize) -> Option<Self> {

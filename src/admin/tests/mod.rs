@@ -133,6 +133,21 @@ async fn the_page_is_self_contained_and_the_config_is_passed_on() {
     for outside in ["src=", "http:", "https:", "@import", "url("] {
         assert!(!page.body.contains(outside), "{outside}");
     }
+    let status = port.ask(Method::GET, "/status").await;
+    let status: Value = serde_json::from_str(&status.body).expect("JSON");
+    for (object, prefix) in [(&status, " now."), (&status["gate"], " gate.")] {
+        let mut read = 0;
+        for found in page.body.replace('(', " ").split(prefix).skip(1) {
+            let end = found.find(|c: char| !c.is_alphanumeric() && c != '_');
+            let field = &found[..end.unwrap_or(found.len())];
+            assert!(
+                object.get(field).is_some(),
+                "the page reads {prefix}{field}"
+            );
+            read += 1;
+        }
+        assert!(read > 5, "{prefix}");
+    }
     let config = port.ask(Method::GET, "/config").await;
     assert_eq!(config.body, "{\"queue.order\":\"fifo\"}");
     assert_eq!(header(&config, "content-type"), "application/json");

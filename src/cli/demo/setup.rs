@@ -28,13 +28,13 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// A backend that is slow rather than busy: without the gate, 5 × 50/s × 4 MiB are about 1 GiB
-    /// of fresh memory touched per second, which costs a slow core less than half its time, and by
-    /// Little's law 125 requests at once, which is 500 MiB.
+    /// A backend that is slow rather than busy: without the gate, 5 × 50/s × 2 MiB are 500 MiB of
+    /// fresh memory touched per second, which costs a slow core a third of its time, and by Little's
+    /// law 125 requests at once, which is 250 MiB.
     pub(super) fn new(args: &DemoArgs) -> Self {
         Self {
-            target_bytes: 128 * MIB,
-            per_task_bytes: 4 * MIB,
+            target_bytes: 64 * MIB,
+            per_task_bytes: 2 * MIB,
             safety_percent: 80,
             service: Duration::from_millis(500),
             overload: 5,
@@ -59,10 +59,10 @@ impl Setup {
         self.capacity_per_second() * self.overload as f64
     }
 
-    /// What may be on its way at once without the gate: three times what is expected, so that a
+    /// What may be on its way at once without the gate: six times what is expected, so that a
     /// machine that cannot keep up ends the demo with failed requests, not by running out of memory.
     pub(super) fn max_outstanding(&self) -> usize {
-        usize::try_from(3 * self.overload * self.permits()).unwrap_or(usize::MAX)
+        usize::try_from(6 * self.overload * self.permits()).unwrap_or(usize::MAX)
     }
 
     /// What weir is told, as `key=value`.

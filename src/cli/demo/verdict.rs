@@ -126,23 +126,20 @@ mod tests {
     #[test]
     fn over_without_and_under_with_is_what_should_be_seen() {
         let setup = Setup::for_tests();
-        assert_eq!(
-            problems(&setup, &half(129), &half(128)),
-            Vec::<String>::new()
-        );
+        assert_eq!(problems(&setup, &half(65), &half(64)), Vec::<String>::new());
     }
 
     #[test]
     fn each_thing_that_went_wrong_is_named() {
         let setup = Setup::for_tests();
-        let found = problems(&setup, &half(128), &half(129));
+        let found = problems(&setup, &half(64), &half(65));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
-            found[0].contains("only 128 MiB of the 128 MiB target"),
+            found[0].contains("only 64 MiB of the 64 MiB target"),
             "{found:?}"
         );
         assert!(
-            found[1].contains("with weir the requests took 129 MiB"),
+            found[1].contains("with weir the requests took 65 MiB"),
             "{found:?}"
         );
 
@@ -172,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_table_compares_the_memory_of_requests_with_the_target() {
-        let table = table(&Setup::for_tests(), &half(256), &half(64));
+        let table = table(&Setup::for_tests(), &half(128), &half(32));
         let line = table
             .lines()
             .find(|line| line.contains("share"))

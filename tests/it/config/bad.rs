@@ -1,0 +1,377 @@
+//! Configurations that are refused: one message on one screen, with key, value, source, remedy.
+
+use std::process::Command;
+
+use tempfile::TempDir;
+use weir::config::{Machine, Problem, Problems, Sources, load_on};
+
+use super::{BASE_ENV, file, machine, owned, with_env, with_sets};
+
+/// A line of the table.
+struct Row {
+    given: &'static str,
+    text: &'static str,
+    key: &'static str,
+    value: &'static str,
+    remedy: &'static str,
+}
+
+fn rows() -> Vec<Row> {
+    let lines = include_str!("bad.txt").lines();
+    let rows = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    rows.map(|line| {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [given, text, key, value, remedy] = cells[..] else {
+            panic!("not five cells: {line}");
+        };
+        Row {
+            given,
+            text,
+            key,
+            value,
+            remedy,
+        }
+    })
+    .collect()
+}
+
+impl Row {
+    /// The inputs, and what has to live as long as they do.
+    fn sources(&self) -> (Option<TempDir>, Sources) {
+        let mut sources = Sources {
+            env: owned(&BASE_ENV),
+            ..Sources::default()
+        };
+        match self.given {
+            "env" => {
+                let (name, value) = self.text.split_once('=').expect("a variable");
+                sources.env.retain(|(known, _)| known != name);
+                sources.env.push((name.to_owned(), value.to_owned()));
+                (None, sources)
+            }
+            "set" => {
+                sources.sets.push(self.text.to_owned());
+                (None, sources)
+            }
+            name => {
+                // The base would win over what the file says about memory.
+                if self.text.contains("target_memory") {
+                    sources
+                        .env
+                        .retain(|(name, _)| !name.ends_with("TARGET_MEMORY"));
+                }
+                let (dir, path) = file(name, unescaped(self.text));
+                sources.file = Some(path);
+                (Some(dir), sources)
+            }
+        }
+    }
+
+    /// Where the value was given, as the message names it. A contradiction names the source of
+    /// the key that it is told by, and what is not set has none.
+    fn source(&self) -> &'static str {
+        match (self.given, self.key) {
+            (_, "drain.grace") => "built-in default",
+            ("set", "memory.target_memory") if self.text.contains("per_task") => {
+                "environment variable WEIR__MEMORY__TARGET_MEMORY"
+            }
+            _ if self.value == "not set" => "not set",
+            ("env", _) => "environment variable WEIR__",
+            ("set", _) => "--set",
+            (name, _) => name,
+        }
+    }
+}
+
+/// `\n` and `\xNN` are what they are in Rust; other escapes are for the format of the file.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next() {
+            Some(b'n') => bytes.push(b'\n'),
+            Some(b'x') => {
+                let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+                let (high, low) = (digit().expect("a digit"), digit().expect("a digit"));
+                bytes.push(u8::try_from(high * 16 + low).expect("two digits"));
+            }
+            Some(other) => bytes.extend([b'\\', other]),
+            None => bytes.push(b'\\'),
+        }
+    }
+    bytes
+}
+
+/// One screen, and everything that somebody needs who has to correct it.
+fn assert_message(message: &str, problem: &Problem, row: &Row) {
+    assert_eq!(problem.key, row.key, "{message}");
+    assert!(problem.source.contains(row.source()), "{message}");
+    let unwrapped = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [row.key, row.value, row.remedy, "Remedy: "] {
+        assert!(
+            unwrapped.contains(part.trim()),
+            "no {part:?} in:\n{message}"
+        );
+    }
+    let lines: Vec<&str> = message.lines().collect();
+    assert!(lines.len() <= 24, "{} lines:\n{message}", lines.len());
+    let widest = lines.iter().map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|columns| columns <= 120), "{message}");
+}
+
+#[test]
+fn every_row_is_refused_with_one_message() {
+    let rows = rows();
+    assert!(rows.len() >= 40);
+    for row in rows {
+        let (_dir, sources) = row.sources();
+        let Err(problems) = load_on(&sources, &machine()) else {
+            panic!("{} = {} was taken", row.key, row.value);
+        };
+        let message = problems.to_string();
+        assert_eq!(problems.0.len(), 1, "{}: {message}", row.text);
+        assert_message(&message, &problems.0[0], &row);
+    }
+}
+
+/// Runs the real `weir check` on the same inputs.
+fn check(sources: &Sources) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.arg("check").env_clear();
+    command.envs(sources.env.iter().map(|(name, value)| (name, value)));
+    if let Some(path) = &sources.file {
+        command.arg("--config").arg(path);
+    }
+    for set in &sources.sets {
+        command.arg("--set").arg(set);
+    }
+    command.output().expect("weir check runs")
+}
+
+#[test]
+fn the_binary_says_the_same_and_ends_with_1() {
+    for row in rows() {
+        let (_dir, sources) = row.sources();
+        let problems = load_on(&sources, &machine()).expect_err(row.key);
+        let output = check(&sources);
+        let message = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+        assert_eq!(message, problems.to_string());
+    }
+}
+
+#[test]
+fn the_binary_prints_values_with_sources_and_the_arithmetic_and_ends_with_0() {
+    let (_dir, path) = file(
+        "weir.toml",
+        "[memory]\ntarget_memory = \"512Mi\"\nmemory_per_task = \"1M\"\nsafety_factor = 0.9\n",
+    );
+    let output = check(&Sources {
+        file: Some(path.clone()),
+        sets: vec!["queue.max_bytes=1Mi".to_owned()],
+        env: owned(&[
+            ("WEIR_PORT", "tcp://10.0.0.1:8000"),
+            ("WEIR__LOG__LEVEL", "warn"),
+        ]),
+    });
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let has = |words: &[&str]| {
+        let found = |line: &str| line.split_whitespace().collect::<Vec<_>>() == words;
+        assert!(text.lines().any(found), "no {words:?} in:\n{text}");
+    };
+    let path = path.display().to_string();
+    has(&["memory.target_memory", "512Mi", "file", &path]);
+    has(&[
+        "log.level",
+        "warn",
+        "environment",
+        "variable",
+        "WEIR__LOG__LEVEL",
+    ]);
+    has(&["queue.max_bytes", "1Mi", "--set"]);
+    has(&["queue.order", "fifo", "built-in", "default"]);
+    assert!(text.contains("536870912 × 0.9 ÷ 1000000 = 483.183, so 483 requests run at once"));
+    assert!(text.contains("up to 102 requests on HTTP/1.1"), "{text}");
+    assert!(text.contains("or 341 on HTTP/2"), "{text}");
+}
+
+#[test]
+fn a_set_without_a_value_is_a_matter_of_usage() {
+    let output = check(&Sources {
+        sets: vec!["queue.max_wait".to_owned()],
+        ..Sources::default()
+    });
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("KEY=VALUE"), "{message}");
+    let problems = with_sets(&["queue.max_wait"]).expect_err("no value");
+    assert!(problems.to_string().contains("key=value"), "{problems}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let load = |path: &std::path::Path| {
+        let sources = Sources {
+            file: Some(path.to_owned()),
+            env: owned(&BASE_ENV),
+            ..Sources::default()
+        };
+        let problems = load_on(&sources, &machine()).expect_err("not a file").0;
+        assert_eq!(problems.len(), 1);
+        let Problem {
+            problem, remedy, ..
+        } = problems[0].clone();
+        (problem, remedy)
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let (problem, remedy) = load(&dir.path().join("missing.toml"));
+    assert!(problem.contains("No such file"), "{problem}");
+    assert!(remedy.contains("mounted"), "{remedy}");
+    let directory = dir.path().join("conf.toml");
+    std::fs::create_dir(&directory).expect("created");
+    assert!(load(&directory).0.contains("directory"));
+    let large = dir.path().join("large.toml");
+    std::fs::write(&large, "#".repeat((1 << 20) + 1)).expect("written");
+    assert!(load(&large).0.contains("larger than 1 MiB"));
+    let dangling = dir.path().join("link.toml");
+    std::os::unix::fs::symlink("/proc/self/mem", &dangling).expect("linked");
+    assert!(load(&dangling).0.contains("cannot be read"));
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let (_dir, path) = file(
+        "weir.toml",
+        "colour = \"red\"\n[memory]\ntarget_memory = \"lots\"\n[queue]\nmax_wait = 5\n\
+         [drain]\ngrace = \"10s\"\n",
+    );
+    let sources = Sources {
+        file: Some(path),
+        sets: vec!["reject.status=200".to_owned(), "novalue".to_owned()],
+        env: owned(&[("WEIR__WORKERS", "none")]),
+    };
+    let Problems(problems) = load_on(&sources, &machine()).expect_err("invalid");
+    let mut keys: Vec<_> = problems.iter().map(|one| one.key.as_str()).collect();
+    keys.sort_unstable();
+    let expected = [
+        "--set",
+        "colour",
+        "drain.grace",
+        "memory.memory_per_task",
+        "memory.target_memory",
+        "queue.max_wait",
+        "reject.status",
+        "workers",
+    ];
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn a_slip_inside_the_target_table_is_told_beside_what_is_missing() {
+    let table = "memory.target_memory={pth=/etc/podinfo/mem_limit, baseline=1Mi}";
+    let Problems(problems) = with_sets(&[table]).expect_err("no file");
+    let told: Vec<_> = problems.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!(
+        told,
+        ["memory.target_memory.file", "memory.target_memory.pth"]
+    );
+}
+
+#[test]
+fn without_the_two_numbers_it_says_how_to_find_them() {
+    let problems = load_on(&Sources::default(), &machine()).expect_err("no defaults for these");
+    let text = problems.to_string();
+    assert_eq!(problems.0.len(), 2);
+    for part in [
+        "memory.target_memory",
+        "memory.memory_per_task",
+        "RSS when idle",
+        "concurrent",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn the_machine_is_looked_at() {
+    let load = |machine: &Machine, sets: &[&str]| {
+        let sources = Sources {
+            sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+            env: owned(&BASE_ENV),
+            ..Sources::default()
+        };
+        load_on(&sources, machine)
+    };
+    let small = Machine {
+        total_memory: Some(256 << 20),
+        own_memory_limit: Some(64 << 20),
+        descriptor_limit: Some(1024),
+        parallelism: 1,
+    };
+    let problems = load(&small, &[]).expect_err("512Mi of 256Mi").0;
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "memory.target_memory");
+    assert!(problems[0].problem.contains("more than this machine has"));
+
+    let fits = ["memory.target_memory=200Mi"];
+    let warned = |machine: &Machine, sets: &[&str]| {
+        let loaded = load(machine, sets).expect("valid");
+        let keys = loaded.warnings.into_iter().map(|one| one.key);
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warned(&small, &fits),
+        ["queue.max_bytes", "limits.max_connections"]
+    );
+    let auto = [
+        fits[0],
+        "queue.max_bytes=auto",
+        "limits.max_connections=auto",
+    ];
+    assert_eq!(warned(&small, &auto), [""; 0]);
+    assert_eq!(warned(&machine(), &fits), [""; 0]);
+}
+
+#[test]
+fn a_target_file_that_holds_the_nodes_memory_is_a_loud_warning() {
+    let (_dir, limit) = file("mem_limit", (64_u64 << 30).to_string());
+    let set = format!(
+        "memory.target_memory={{file={}, fraction=0.5}}",
+        limit.display()
+    );
+    let sources = Sources {
+        sets: vec![set],
+        env: owned(&BASE_ENV),
+        ..Sources::default()
+    };
+    let node = Machine {
+        total_memory: Some(64 << 30),
+        ..machine()
+    };
+    let warnings = load_on(&sources, &node).expect("valid").warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings[0].key, "memory.target_memory.baseline");
+    assert_eq!(warnings[1].key, "memory.target_memory.file");
+    assert!(warnings[1].problem.contains("no memory limit"));
+    let roomy = load_on(&sources, &machine()).expect("valid").warnings;
+    assert_eq!(roomy.len(), 1, "{roomy:?}");
+}
+
+#[test]
+fn a_baseline_that_leaves_nothing_is_worked_out() {
+    let (_dir, limit) = file("mem_limit", "1Gi");
+    let table = format!("{{file={}, fraction=0.5, baseline=600Mi}}", limit.display());
+    let problems = with_env(&[("WEIR__MEMORY__TARGET_MEMORY", &table)]).expect_err("nothing left");
+    assert_eq!(problems.0.len(), 1, "{problems}");
+    assert!(
+        problems.0[0]
+            .problem
+            .contains("1Gi × 0.5 less the baseline of 600Mi")
+    );
+}
