@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::linger::Linger;
 use super::stall::Pulse;
+use super::worker::Place;
 
 /// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
 const LOOK_AGAIN: Duration = Duration::from_millis(125);
@@ -44,6 +45,8 @@ pub(super) struct Client {
     /// Whether it speaks HTTP/2.
     pub(super) is_h2: bool,
     socket: Arc<OwnedWriteHalf>,
+    /// Given up when the last who knows the client lets go: a tunnel outlives its connection.
+    _place: Place,
     stage: AtomicU8,
     /// Requests in progress: more than one only on HTTP/2.
     active: AtomicU32,
@@ -58,7 +61,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(peer: SocketAddr, socket: Arc<OwnedWriteHalf>, is_h2: bool) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        socket: Arc<OwnedWriteHalf>,
+        is_h2: bool,
+        place: Place,
+    ) -> Self {
         let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .expect("an address is a valid header value");
         Self {
@@ -66,6 +74,7 @@ impl Client {
             peer_ip,
             is_h2,
             socket,
+            _place: place,
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
             begun: AtomicU32::new(0),

@@ -27,6 +27,7 @@ use super::settings::Settings;
 use super::sniff::{Sniffed, sniff};
 use super::stall::{Pulse, StreamExecutor};
 use super::upstream::pong_timeout;
+use super::worker::Place;
 use super::{Connection, Shared, Stage};
 use crate::telemetry::{ConnectionError, events};
 
@@ -44,7 +45,13 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
     content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"slow head\"\r\n\r\n";
 
 /// Serves one client connection to its end.
-pub(super) async fn serve(shared: Arc<Shared>, worker: usize, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    worker: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
     let settings = shared.settings.load_full();
     // A client that is gone already fails at the first read.
     let _ = stream.set_nodelay(true);
@@ -67,7 +74,7 @@ pub(super) async fn serve(shared: Arc<Shared>, worker: usize, stream: TcpStream,
     let connection = Arc::new(Connection {
         shared,
         worker,
-        client: Arc::new(Client::new(peer, Arc::new(write), is_h2)),
+        client: Arc::new(Client::new(peer, Arc::new(write), is_h2, place)),
     });
     let ended = if is_h2 {
         serve_http2(&connection, &settings, read, ahead).await

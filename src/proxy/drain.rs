@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Proxy {
-    /// Goes from serving to stopped. `accepting` is ended by the caller when this enters
+    /// Goes from serving to stopped. [`Proxy::accept`] is to be ended when this enters
     /// [`Phase::Draining`]. Returns how many requests were left over.
     ///
     /// 1. Lame duck: everything is served, and told to go.

@@ -147,9 +147,9 @@ impl Proxy {
         Ok(Self { shared, workers })
     }
 
-    /// Accepts connections until it is dropped.
-    pub async fn accept(&self, listener: TcpListener) {
-        listen::accept(&self.shared, &self.workers, listener).await;
+    /// Accepts connections until it is told to stop, then closes the port.
+    pub async fn accept(&self, listener: TcpListener, until: impl Future<Output = ()>) {
+        listen::accept(&self.shared, &self.workers, listener, until).await;
     }
 
     /// Takes over new settings: requests that come see them at once, open connections keep the

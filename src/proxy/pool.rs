@@ -6,11 +6,13 @@
 //! another's shard rather than open one more.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout};
 
 use super::error::ProxyError;
@@ -88,6 +90,7 @@ impl Pool {
         }
         self.within(settings, async {
             loop {
+                let freed = self.next_freed();
                 if let Some(room) = self.try_room() {
                     return connect_http1(settings, room).await;
                 }
@@ -96,7 +99,7 @@ impl Pool {
                 if let Some(connection) = elsewhere {
                     return Ok(connection);
                 }
-                self.freed.notified().await;
+                freed.await;
             }
         })
         .await
@@ -109,6 +112,7 @@ impl Pool {
     ) -> Result<Http1, ProxyError> {
         self.within(settings, async {
             loop {
+                let freed = self.next_freed();
                 if let Some(room) = self.try_room() {
                     return connect_http1(settings, room).await;
                 }
@@ -118,7 +122,7 @@ impl Pool {
                         break;
                     }
                 }
-                self.freed.notified().await;
+                freed.await;
             }
         })
         .await
@@ -154,6 +158,7 @@ impl Pool {
         self.within(settings, async {
             let _one_at_a_time = shard.connecting.lock().await;
             loop {
+                let freed = self.next_freed();
                 if let Some(stream) = shard.open_stream(STREAMS_PER_CONNECTION) {
                     return Ok(stream);
                 }
@@ -173,7 +178,7 @@ impl Pool {
                 if !made_room && let Some(stream) = shard.open_stream(u32::MAX) {
                     return Ok(stream);
                 }
-                self.freed.notified().await;
+                freed.await;
             }
         })
         .await
@@ -230,6 +235,14 @@ impl Pool {
             .ok()?;
         self.metrics.upstream_opened();
         Some(Room { pool: self.clone() })
+    }
+
+    /// The next time that a connection is freed, counted from now and not from the first poll:
+    /// what is freed between a look and the wait must not go unseen.
+    fn next_freed(&self) -> Pin<Box<Notified<'_>>> {
+        let mut freed = Box::pin(self.freed.notified());
+        freed.as_mut().enable();
+        freed
     }
 
     async fn within<T>(

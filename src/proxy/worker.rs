@@ -133,11 +133,7 @@ async fn work(
             next = accepted.recv() => {
                 let Some(Accepted { stream, peer, place }) = next else { return };
                 let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    connection::serve(shared, number, stream, peer).await;
-                });
+                tokio::spawn(connection::serve(shared.clone(), number, stream, peer, place));
             }
             _ = tick.tick() => {
                 beat.store(shared.millis(), Ordering::Relaxed);

@@ -225,10 +225,8 @@ async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
 
 /// Takes connections until the drain has no more use for them.
 async fn accept(sidecar: Arc<Sidecar>, listener: TcpListener) {
-    tokio::select! {
-        () = sidecar.proxy.accept(listener) => {}
-        () = sidecar.lifecycle.reached(Phase::Draining) => {}
-    }
+    let draining = sidecar.lifecycle.reached(Phase::Draining);
+    sidecar.proxy.accept(listener, draining).await;
 }
 
 /// What has to be done now and then.
