@@ -1,4 +1,90 @@
 //! weir: a sidecar that keeps a backend alive under any load.
+//!
+//! It stands in front of one backend, knows how much memory that backend may use and what one
+//! request costs, and lets a request through only while a permit for it is free. What cannot run
+//! now waits a short, bounded time; what cannot be served in time is refused at once, cheaply and
+//! clearly. This page is the map of the crate.
+//!
+//! # Bird's-eye view
+//!
+//! ```text
+//!              ┌──────────────────────────── weir ────────────────────────────┐
+//!  clients ───▶│ proxy: sniff → head → gate? ──permit──▶ forward → stream both │───▶ backend
+//!  (h1, h2c)   │                        │  └─ waits: channel → scheduler       │  (h1, h2c,
+//!              │                        └──── reject: 503 / RESOURCE_EXHAUSTED │   TCP, Unix)
+//!              │ admin: /livez /readyz /metrics /status /config                │
+//!              └───────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! `permits = floor(target_memory / memory_per_task × safety_factor)`, in exact integers.
+//!
+//! # The life of a request
+//!
+//! 1. [`proxy`] accepts the connection, gives it to the worker with the fewest, and finds out in
+//!    bounded time whether it speaks HTTP/1.1 or HTTP/2.
+//! 2. The head is checked and rewritten for the backend. What peers could read in two ways is
+//!    refused.
+//! 3. The [`gate`] decides: a permit at once, a place in the queue, or a [reject
+//!    reason](admission::RejectReason). A queued request is let go when its wait ends or its
+//!    client leaves.
+//! 4. With a permit, the request goes to the backend over a pooled connection, and both bodies are
+//!    streamed. The permit is owned by the exchange and returns when the response *and* the upload
+//!    have ended, or the connection that carried them is closed.
+//! 5. However it ends, it is counted once, under one [outcome](admission::Outcome).
+//!
+//! # Code map
+//!
+//! | module | owns | never |
+//! |---|---|---|
+//! | [`admission`] | units, the formula, the scheduler, reasons, outcomes | IO, clocks, metrics, tokio |
+//! | [`gate`] | channel, semaphore, ledger, pump, tickets, permits, resizing | awaits a permit, knows HTTP |
+//! | [`proxy`] | connections, heads, bodies, the upstream pool, answers of weir's own, the drain | decides admission |
+//! | [`telemetry`] | metric names, counters, logs, overload, demand | labels that a client chose |
+//! | [`admin`] | the admin port and its page | answers that depend on load |
+//! | [`lifecycle`] | phases and signals | goes back |
+//! | [`config`] | layers, provenance, validation | is known by the code it configures |
+//! | [`run`] | puts the sidecar together, reloads, takes it apart | |
+//! | [`load`] | the demo's backend and the open-loop load generator | knows anything of weir |
+//! | [`cli`] | subcommands and exit codes | |
+//! | `platform` | what only Linux has, with a plain fallback | |
+//! | `sync` | the primitives of the gate, which the model checker replaces | |
+//!
+//! # Invariants
+//!
+//! 1. Available + held units = limit + debt, and while there is debt nothing is available.
+//! 2. Somebody queued ⇒ the scheduler's choice does not fit. No wake-up is lost.
+//! 3. Arrived = served + failed + rejected + abandoned + cancelled + bypassed + in flight + queued.
+//! 4. A permit is returned exactly once, whatever is dropped, cancelled or panics.
+//! 5. The order is the configured one among those in the scheduler.
+//! 6. Draining rejects nobody who holds a permit or a place in the queue.
+//!
+//! `tests/it/gate.rs` and its neighbours assert them against a naive model, `tests/model` under a
+//! model checker's schedules, and the integration tests from outside, by the metrics.
+//!
+//! # Who may import whom
+//!
+//! ```text
+//! sync, platform -> std (sync: tokio's channel and semaphore, too)
+//! admission      -> std only
+//! gate           -> admission, sync
+//! telemetry      -> admission
+//! lifecycle      -> std, tokio
+//! proxy          -> gate, admission, telemetry, lifecycle, platform
+//! admin          -> gate, telemetry, lifecycle
+//! load           -> nothing of ours
+//! config         -> the settings types beside the code they configure; platform
+//! run, cli       -> everything
+//! ```
+//!
+//! A `tidy` test holds this table, and that every metric and config key is documented.
+//!
+//! # Where this differs from the design it grew from
+//!
+//! * Settings that are known before they have an effect do not exist: routes, classes, tenants,
+//!   TLS and memory signals are unknown keys today.
+//! * `Forwarded` is extended only where the client used it; `X-Forwarded-For` always is.
+//! * An upload of unknown length is charged to the queue as if all that may be read ahead of it
+//!   were there: 16 KiB on HTTP/1, one stream window on HTTP/2.
 
 pub mod admin;
 pub mod admission;
@@ -12,3 +98,5 @@ pub mod proxy;
 pub mod run;
 mod sync;
 pub mod telemetry;
+
+pub use gate::Gate;

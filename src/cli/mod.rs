@@ -54,6 +54,8 @@ enum Command {
     Version,
     #[command(hide = true)]
     DemoBackend(demo::BackendArgs),
+    #[command(hide = true)]
+    DemoProxy(ConfigArgs),
 }
 
 #[derive(Args, Debug)]
@@ -93,6 +95,10 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => block_on(demo::demo(args)),
         Command::DemoBackend(args) => block_on(demo::demo_backend(args)),
+        Command::DemoProxy(args) => {
+            demo::exit_with_parent();
+            run::run(&args)
+        }
         Command::Drain(args) => at_admin(&args.admin, |admin| drain::drain(admin, args.wait)),
         Command::Healthcheck(args) => at_admin(&args.admin, |admin| {
             healthcheck::healthcheck(admin, args.live)

@@ -89,11 +89,11 @@ pub(super) async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(client, settings, exchange, on_upgrade, response);
     }
-    let (mut head, body) = response.into_parts();
-    prepare_response(&mut head, false);
+    let (mut parts, body) = response.into_parts();
+    prepare_response(&mut parts, false);
     let patience = Patience::new(client.clone(), settings.timeouts.response_idle);
     let held = HeldBody::new(body, exchange, patience, pulse);
-    Response::from_parts(head, ResponseBody::Held(held))
+    Response::from_parts(parts, ResponseBody::Held(held))
 }
 
 /// Sends over a connection of its own. A pooled one may have been closed by the backend in the

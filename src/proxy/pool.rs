@@ -1,9 +1,9 @@
 //! The upstream connections of all workers, within one common bound.
 //!
-//! Each worker has a shelf of its own and looks there first. Busy and idle connections of all
-//! shelves together never exceed the permits, so that a backend that serves one connection per
+//! Each worker has a shard of its own and looks there first. Busy and idle connections of all
+//! shards together never exceed the permits, so that a backend that serves one connection per
 //! process is never starved by idle ones: at the bound, a worker takes an idle connection off
-//! another's shelf rather than open one more.
+//! another's shard rather than open one more.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ pub(super) const STREAMS_PER_CONNECTION: u32 = 100;
 /// All upstream connections.
 #[derive(Debug)]
 pub(super) struct Pool {
-    shelves: Vec<Shelf>,
+    shards: Vec<Shard>,
     /// Connections open, busy and idle.
     open: AtomicUsize,
     /// How many may be.
@@ -35,7 +35,7 @@ pub(super) struct Pool {
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct Shard {
     idle: Mutex<Vec<Http1>>,
     shared: Mutex<Vec<Arc<Http2>>>,
     /// Held while an HTTP/2 connection is made, so that a burst makes one and not a hundred.
@@ -59,7 +59,7 @@ impl Drop for Room {
 impl Pool {
     pub(super) fn new(workers: usize, limit: usize, metrics: Arc<Metrics>) -> Self {
         Self {
-            shelves: (0..workers).map(|_| Shelf::default()).collect(),
+            shards: (0..workers).map(|_| Shard::default()).collect(),
             open: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
             freed: Notify::new(),
@@ -70,8 +70,8 @@ impl Pool {
     /// Sets how many connections may be open; idle ones above it are closed.
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Release);
-        for shelf in &self.shelves {
-            let mut idle = shelf.idle.lock().expect("nothing panics under it");
+        for shard in &self.shards {
+            let mut idle = shard.idle.lock().expect("nothing panics under it");
             while self.open.load(Ordering::Acquire) > limit && idle.pop().is_some() {}
         }
     }
@@ -92,7 +92,7 @@ impl Pool {
                     return connect_http1(settings, room).await;
                 }
                 let elsewhere =
-                    (0..self.shelves.len()).find_map(|shelf| self.take_idle(shelf, settings));
+                    (0..self.shards.len()).find_map(|shard| self.take_idle(shard, settings));
                 if let Some(connection) = elsewhere {
                     return Ok(connection);
                 }
@@ -113,8 +113,8 @@ impl Pool {
                     return connect_http1(settings, room).await;
                 }
                 // Some idle connection, stale as the last one most likely, gives up its room.
-                for shelf in 0..self.shelves.len() {
-                    if self.take_idle(shelf, settings).is_some() {
+                for shard in 0..self.shards.len() {
+                    if self.take_idle(shard, settings).is_some() {
                         break;
                     }
                 }
@@ -124,7 +124,7 @@ impl Pool {
         .await
     }
 
-    /// Puts a connection whose exchange is over on the worker's shelf.
+    /// Puts a connection whose exchange is over on the worker's shard.
     pub(super) fn put_back(&self, worker: usize, mut connection: Http1) {
         if connection.sender.is_closed()
             || self.open.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
@@ -133,7 +133,7 @@ impl Pool {
         }
         connection.is_reused = true;
         connection.idle_since = Instant::now();
-        self.shelves[worker]
+        self.shards[worker]
             .idle
             .lock()
             .expect("nothing panics under it")
@@ -147,20 +147,20 @@ impl Pool {
         worker: usize,
         settings: &Settings,
     ) -> Result<Stream, ProxyError> {
-        let shelf = &self.shelves[worker];
-        if let Some(stream) = shelf.open_stream(STREAMS_PER_CONNECTION) {
+        let shard = &self.shards[worker];
+        if let Some(stream) = shard.open_stream(STREAMS_PER_CONNECTION) {
             return Ok(stream);
         }
         self.within(settings, async {
-            let _one_at_a_time = shelf.connecting.lock().await;
+            let _one_at_a_time = shard.connecting.lock().await;
             loop {
-                if let Some(stream) = shelf.open_stream(STREAMS_PER_CONNECTION) {
+                if let Some(stream) = shard.open_stream(STREAMS_PER_CONNECTION) {
                     return Ok(stream);
                 }
                 if let Some(room) = self.try_room() {
                     let connection = Arc::new(connect_http2(settings, room).await?);
                     let stream = Stream::new(connection.clone());
-                    shelf
+                    shard
                         .shared
                         .lock()
                         .expect("nothing panics under it")
@@ -169,8 +169,8 @@ impl Pool {
                 }
                 // At the bound: an idle HTTP/1.1 connection makes room, or the streams crowd.
                 let made_room =
-                    (0..self.shelves.len()).any(|other| self.take_idle(other, settings).is_some());
-                if !made_room && let Some(stream) = shelf.open_stream(u32::MAX) {
+                    (0..self.shards.len()).any(|other| self.take_idle(other, settings).is_some());
+                if !made_room && let Some(stream) = shard.open_stream(u32::MAX) {
                     return Ok(stream);
                 }
                 self.freed.notified().await;
@@ -182,15 +182,15 @@ impl Pool {
     /// Closes what has been idle for too long. Called once a second per worker.
     pub(super) fn expire(&self, worker: usize, upstream_idle: Duration) {
         let now = Instant::now();
-        let shelf = &self.shelves[worker];
-        shelf
+        let shard = &self.shards[worker];
+        shard
             .idle
             .lock()
             .expect("nothing panics under it")
             .retain(|connection| {
                 !connection.sender.is_closed() && now - connection.idle_since < upstream_idle
             });
-        shelf
+        shard
             .shared
             .lock()
             .expect("nothing panics under it")
@@ -205,9 +205,9 @@ impl Pool {
             });
     }
 
-    /// The newest idle connection of a shelf that is still of use.
-    fn take_idle(&self, shelf: usize, settings: &Settings) -> Option<Http1> {
-        let mut idle = self.shelves[shelf]
+    /// The newest idle connection of a shard that is still of use.
+    fn take_idle(&self, shard: usize, settings: &Settings) -> Option<Http1> {
+        let mut idle = self.shards[shard]
             .idle
             .lock()
             .expect("nothing panics under it");
@@ -245,7 +245,7 @@ impl Pool {
     }
 }
 
-impl Shelf {
+impl Shard {
     fn open_stream(&self, streams: u32) -> Option<Stream> {
         let mut shared = self.shared.lock().expect("nothing panics under it");
         shared.retain(|connection| !connection.sender.is_closed());

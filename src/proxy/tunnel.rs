@@ -25,7 +25,7 @@ use super::settings::Settings;
 const CHUNK: usize = 16 << 10;
 
 /// How long the second direction may be silent after the first has ended.
-const AFTER_END: Duration = Duration::from_secs(1);
+const AFTER_END_MILLIS: u64 = 1000;
 
 /// Whether a 101 answers what the client asked for: the same protocol, on a request that asked.
 pub(super) fn is_wanted(wanted: Option<&HeaderValue>, response: &HeaderMap) -> bool {
@@ -99,7 +99,7 @@ impl Activity {
     /// Resolves when nothing has passed for as long as silence may last.
     async fn silence(&self) {
         while self.deadline() > Instant::now() {
-            let soon = Instant::now() + AFTER_END;
+            let soon = Instant::now() + Duration::from_millis(AFTER_END_MILLIS);
             sleep_until(self.deadline().min(soon)).await;
         }
     }
@@ -142,7 +142,7 @@ where
     activity.note();
     activity
         .idle_millis
-        .store(AFTER_END.as_millis() as u64, Ordering::Relaxed);
+        .store(AFTER_END_MILLIS, Ordering::Relaxed);
     // What they still say has nowhere to go; that they have ended is what counts.
     let (mut nowhere, mut nowhere_either) = (tokio::io::sink(), tokio::io::sink());
     let both_ended = async {
@@ -175,7 +175,8 @@ where
         to.flush().await?;
         activity.note();
     }
-    let after_end = u64::try_from(AFTER_END.as_millis()).unwrap_or(u64::MAX);
-    activity.idle_millis.store(after_end, Ordering::Relaxed);
+    activity
+        .idle_millis
+        .store(AFTER_END_MILLIS, Ordering::Relaxed);
     to.shutdown().await
 }

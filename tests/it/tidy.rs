@@ -298,8 +298,8 @@ fn words_with(text: &str, prefix: &str) -> BTreeSet<String> {
 
 #[test]
 fn metrics_are_documented_and_documented_metrics_exist() {
-    let names = read("src/telemetry/names.rs");
-    let named: BTreeSet<String> = names
+    let table = read("src/telemetry/names.rs");
+    let named: BTreeSet<String> = table
         .split('"')
         .filter(|word| word.starts_with("weir_") && word.chars().all(is_word))
         .map(str::to_owned)

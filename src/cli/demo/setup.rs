@@ -28,15 +28,15 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// A backend that is slow rather than busy: without the gate, 5 × 50/s × 2 MiB are 500 MiB of
-    /// fresh memory touched per second, which costs a slow core a third of its time, and by Little's
-    /// law 125 requests at once, which is 250 MiB.
+    /// A backend that is slow rather than busy: without the gate, 5 × 25/s × 2 MiB are 250 MiB of
+    /// fresh memory touched per second, which costs a slow core a fifth of its time, and by Little's
+    /// law 125 requests at once, which is 250 MiB. (Twice the rate failed beside a busy compiler.)
     pub(super) fn new(args: &DemoArgs) -> Self {
         Self {
             target_bytes: 64 * MIB,
             per_task_bytes: 2 * MIB,
             safety_percent: 80,
-            service: Duration::from_millis(500),
+            service: Duration::from_secs(1),
             overload: 5,
             max_wait: Duration::from_millis(500),
             duration: Duration::from_secs(args.seconds),

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use super::half::Half;
 use super::setup::{Setup, mib};
-use crate::load::generator::Report;
+use crate::load::generator::{FailureKind, Report};
+
+/// The remedy for requests that were not sent.
+const TOO_BUSY: &str = ". What was not sent would have been too many at once: this machine is too \
+                        busy for the demo; try again when it has a core to spare";
 
 /// The closing table.
 pub(super) fn table(setup: &Setup, ungated: &Half, gated: &Half) -> String {
@@ -58,13 +62,14 @@ pub(super) fn sentence(setup: &Setup, ungated: &Half, gated: &Half) -> String {
     format!(
         "Without weir the requests took {} where {} were allowed: in a container of that size the \
          kernel\nwould have killed the backend after {:.1} s, and everything on it. With weir they \
-         never took more than\n{}, {:.0} % of its capacity was used, and who could not be served \
-         was told so with a 503.",
+         never took more than\n{}, and it served {:.0} of the {:.0} requests/s that fit; the others \
+         were told in time with a 503.",
         mib(ungated.requests_bytes()),
         mib(setup.target_bytes),
         crossed.as_secs_f64(),
         mib(gated.requests_bytes()),
-        100.0 * gated.report.goodput() / setup.capacity_per_second(),
+        gated.report.goodput(),
+        setup.capacity_per_second(),
     )
 }
 
@@ -102,6 +107,9 @@ fn failures(report: &Report) -> String {
         let _ = write!(text, " {count} {};", kind.label());
     }
     let _ = write!(text, " all answers by status: {:?}", report.by_status);
+    if report.failed.contains_key(&FailureKind::NotSent) {
+        text.push_str(TOO_BUSY);
+    }
     text
 }
 
@@ -112,7 +120,6 @@ fn percent(part: u64, whole: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::generator::FailureKind;
 
     fn half(requests_mib: u64) -> Half {
         Half {
@@ -147,7 +154,7 @@ mod tests {
         broken.report.sent = 3;
         broken.report.failed.insert(FailureKind::Broken, 2);
         broken.report.by_status.insert(502, 1);
-        let found = problems(&setup, &broken, &half(100));
+        let found = problems(&setup, &broken, &half(50));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0].contains("without weir 3 requests failed"),
@@ -161,7 +168,7 @@ mod tests {
 
     #[test]
     fn rejects_are_not_failures() {
-        let mut gated = half(100);
+        let mut gated = half(50);
         gated.report.sent = 1;
         gated.report.rejected.insert("queue_wait".into(), 1);
         assert!(problems(&Setup::for_tests(), &half(500), &gated).is_empty());
