@@ -4,6 +4,8 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::telemetry::UpstreamError;
+
 /// A request that failed after it was admitted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
@@ -74,6 +76,18 @@ impl ProxyError {
             Self::UploadStalled | Self::UploadBroken | Self::ClientGone => {
                 "weir; error=http_request_error"
             }
+        }
+    }
+
+    /// What the upstream did wrong, if it was the upstream.
+    pub(super) fn upstream_kind(&self) -> Option<UpstreamError> {
+        match self {
+            Self::Connect(_) => Some(UpstreamError::Connect),
+            Self::ConnectTimeout => Some(UpstreamError::ConnectTimeout),
+            Self::Broken(_) => Some(UpstreamError::Reset),
+            Self::Protocol(_) | Self::UnaskedUpgrade => Some(UpstreamError::Protocol),
+            Self::ResponseHeadTimeout => Some(UpstreamError::ResponseHeadTimeout),
+            Self::UploadStalled | Self::UploadBroken | Self::ClientGone => None,
         }
     }
 }
