@@ -25,9 +25,22 @@ pub(crate) fn descriptor_limit() -> Option<u64> {
     open_files_limit(&linux_file("/proc/self/limits")?)
 }
 
-/// Elsewhere there is no such file, which is the fallback.
+/// What the kernel says of a process: `VmRSS`, `VmHWM` and more, a line each.
+#[must_use]
+pub(crate) fn process_status(pid: u32) -> Option<String> {
+    linux_file(&format!("/proc/{pid}/status"))
+}
+
+/// A text of the kernel's. Everything above is read from one of these.
+#[cfg(all(target_os = "linux", not(weir_portable)))]
 fn linux_file(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok()
+}
+
+/// The fallback: elsewhere nothing is known. `--cfg weir_portable` forces it, for its test.
+#[cfg(any(not(target_os = "linux"), weir_portable))]
+fn linux_file(_path: &str) -> Option<String> {
+    None
 }
 
 fn meminfo_total(text: &str) -> Option<u64> {
@@ -129,9 +142,18 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(weir_portable)))]
     fn this_machine_answers() {
         assert!(total_memory().is_some_and(|bytes| bytes > 1 << 20));
         assert!(own_memory_limit().is_none_or(|bytes| bytes > 0));
+    }
+
+    #[test]
+    #[cfg(any(not(target_os = "linux"), weir_portable))]
+    fn elsewhere_nothing_is_known_and_nothing_fails() {
+        assert_eq!(total_memory(), None);
+        assert_eq!(own_memory_limit(), None);
+        assert_eq!(descriptor_limit(), None);
+        assert_eq!(process_status(std::process::id()), None);
     }
 }

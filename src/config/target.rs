@@ -77,26 +77,12 @@ fn from_file(
 ) -> Option<TargetSource> {
     let file_key = "memory.target_memory.file";
     let fraction_key = "memory.target_memory.fraction";
-    let baseline_key = "memory.target_memory.baseline";
     let fraction = if reader.has(fraction_key) {
         reader.read(fraction_key, parse::fraction)
     } else {
         Some(Decimal::ONE)
     };
-    let baseline = if reader.has(baseline_key) {
-        reader.read(baseline_key, |text| {
-            parse::bytes(text, Round::Up, &(0..=u64::MAX))
-        })
-    } else {
-        warnings.push(reader.warning(
-            baseline_key,
-            Complaint::new(
-                "it is not set: the whole limit is taken to be free for requests",
-                "set it to what the backend holds when idle, such as baseline = \"2Gi\"",
-            ),
-        ));
-        Some(0)
-    };
+    let baseline = baseline(reader, warnings);
     if !reader.has(file_key) {
         reader.problem(
             file_key,
@@ -115,17 +101,7 @@ fn from_file(
     let (path, content) = read?;
     reader.came_to(file_key, &format!("it holds {}", quantity::show(content)));
     if total_memory.is_some_and(|total| content >= total) {
-        warnings.push(reader.warning(
-            file_key,
-            Complaint::new(
-                format!(
-                    "it holds {}, which is all the memory of this machine: the container has no \
-                     memory limit, and the node's capacity stands in for it",
-                    quantity::show(content)
-                ),
-                "give the backend's container a memory limit (resources.limits.memory)",
-            ),
-        ));
+        warnings.push(no_limit(reader, file_key, content));
     }
     let target = TargetSource::File {
         path,
@@ -149,6 +125,37 @@ fn from_file(
         ),
     );
     None
+}
+
+/// What the backend holds when idle; without it, none, and a warning.
+fn baseline(reader: &mut Reader, warnings: &mut Vec<Problem>) -> Option<u64> {
+    let key = "memory.target_memory.baseline";
+    if reader.has(key) {
+        return reader.read(key, |text| parse::bytes(text, Round::Up, &(0..=u64::MAX)));
+    }
+    warnings.push(reader.warning(
+        key,
+        Complaint::new(
+            "it is not set: the whole limit is taken to be free for requests",
+            "set it to what the backend holds when idle, such as baseline = \"2Gi\"",
+        ),
+    ));
+    Some(0)
+}
+
+/// The kubelet puts the node's capacity where a container has no limit.
+fn no_limit(reader: &Reader, key: &str, content: u64) -> Problem {
+    reader.warning(
+        key,
+        Complaint::new(
+            format!(
+                "it holds {}, which is all the memory of this machine: the container has no \
+                 memory limit, and the node's capacity stands in for it",
+                quantity::show(content)
+            ),
+            "give the backend's container a memory limit (resources.limits.memory)",
+        ),
+    )
 }
 
 fn content(path: &Path) -> Result<u64, Complaint> {

@@ -51,6 +51,8 @@ pub(super) struct Client {
     begun: AtomicU32,
     /// A request's body has not been read to its end, so closing at once could destroy the answer.
     upload_open: AtomicBool,
+    /// Bytes came after the end of the request that is being served: of the next one's head.
+    head_ahead: AtomicBool,
     /// The watch over the stream whose service was called last, on its way to the executor.
     next_pulse: Mutex<Option<Arc<Pulse>>>,
 }
@@ -68,6 +70,7 @@ impl Client {
             active: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             upload_open: AtomicBool::new(false),
+            head_ahead: AtomicBool::new(false),
             next_pulse: Mutex::new(None),
         }
     }
@@ -75,6 +78,7 @@ impl Client {
     /// A request's head is complete.
     pub(super) fn begin_request(&self) {
         self.stage.store(BUSY, Ordering::Relaxed);
+        self.head_ahead.store(false, Ordering::Relaxed);
         self.active.fetch_add(1, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
     }
@@ -82,7 +86,9 @@ impl Client {
     /// Its response has been handed to hyper to the end.
     pub(super) fn end_request(&self) {
         if self.active.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.stage.store(IDLE, Ordering::Relaxed);
+            let is_next_begun = self.head_ahead.load(Ordering::Relaxed);
+            let stage = if is_next_begun { HEAD } else { IDLE };
+            self.stage.store(stage, Ordering::Relaxed);
         }
     }
 

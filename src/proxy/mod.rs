@@ -10,8 +10,8 @@
 //!    every exit: exactly one outcome counted, one access-log line at most
 //! ```
 //!
-//! [`handle`] is that list as code. A [`Record`](record) counts the request when it is dropped,
-//! and an [`Exchange`](exchange) returns the permit when the backend is done, whatever ends them.
+//! `handle` is that list as code. A `Record` counts the request when it is dropped, and an
+//! `Exchange` returns the permit when the backend is done, whatever ends them.
 //!
 //! # Invariants
 //!

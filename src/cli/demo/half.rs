@@ -16,6 +16,7 @@ use super::children::{Backend, Weir};
 use super::setup::Setup;
 use super::view::{Snapshot, View};
 use crate::load::generator::{self, Bound, Plan, Progress, Report};
+use crate::platform;
 
 /// How often the memory is read. The peak is the kernel's and does not depend on it.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -206,10 +207,10 @@ struct Memory {
 }
 
 fn memory(pid: u32) -> Result<Memory, String> {
-    let path = format!("/proc/{pid}/status");
-    let status = std::fs::read_to_string(&path)
-        .map_err(|error| format!("the backend's memory cannot be read from {path}: {error}"))?;
-    parse_memory(&status).ok_or_else(|| format!("{path} has no VmRSS and VmHWM: is this Linux?"))
+    let status = platform::process_status(pid)
+        .ok_or_else(|| format!("the memory of the backend, process {pid}, cannot be read"))?;
+    parse_memory(&status)
+        .ok_or_else(|| format!("process {pid} has no VmRSS and VmHWM: is this Linux?"))
 }
 
 fn parse_memory(status: &str) -> Option<Memory> {
@@ -240,11 +241,7 @@ mod tests {
     fn our_own_memory_can_be_read() {
         let memory = memory(std::process::id()).expect("Linux");
         assert!(memory.now_bytes > 0 && memory.peak_bytes >= memory.now_bytes / 2);
-        assert!(
-            super::memory(0)
-                .expect_err("nobody")
-                .contains("/proc/0/status")
-        );
+        assert!(super::memory(0).expect_err("nobody").contains("process 0"));
     }
 
     #[test]
