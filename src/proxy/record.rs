@@ -11,7 +11,7 @@ use super::client::Client;
 use super::error::ProxyError;
 use crate::admission::{Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
-use crate::telemetry::{Metrics, Source, WaitEnd};
+use crate::telemetry::{ConnectionError, Metrics, Source, WaitEnd};
 
 /// What is known of a request so far. Dropping it counts it.
 #[derive(Debug)]
@@ -87,6 +87,13 @@ impl Record {
     pub(super) fn fail(&mut self, error: &ProxyError) {
         if matches!(error, ProxyError::ClientGone) {
             return self.finish(Outcome::Cancelled);
+        }
+        let telemetry = &self.shared.telemetry;
+        if let Some(kind) = error.upstream_kind() {
+            events::upstream_error(telemetry, kind, error);
+        } else if matches!(error, ProxyError::UploadStalled) {
+            let peer = Some(self.client.peer);
+            events::connection_error(telemetry, ConnectionError::BodyIdle, peer, error);
         }
         self.answer(Source::Weir, error.status().as_u16());
         self.finish(Outcome::Failed);
