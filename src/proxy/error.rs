@@ -90,16 +90,4 @@ impl ProxyError {
             }
         }
     }
-
-    /// What the upstream did wrong, if it was the upstream.
-    pub(super) fn upstream_kind(&self) -> Option<UpstreamError> {
-        match self {
-            Self::Connect(_) => Some(UpstreamError::Connect),
-            Self::ConnectTimeout => Some(UpstreamError::ConnectTimeout),
-            Self::Broken(_) => Some(UpstreamError::Reset),
-            Self::Protocol(_) | Self::UnaskedUpgrade => Some(UpstreamError::Protocol),
-            Self::ResponseHeadTimeout => Some(UpstreamError::ResponseHeadTimeout),
-            Self::UploadStalled | Self::UploadBroken | Self::ClientGone => None,
-        }
-    }
 }

@@ -23,7 +23,7 @@ use super::upstream::{Http1, Stream};
 use super::{Connection, Shared};
 use crate::admission::Outcome;
 use crate::gate::Permit;
-use crate::telemetry::{ConnectionError, UpstreamError, events};
+use crate::telemetry::{UpstreamError, events};
 
 /// What of the upstream an exchange holds.
 #[derive(Debug)]
@@ -112,12 +112,6 @@ impl Exchange {
 
     /// The request failed with an answer of weir's own.
     pub(super) fn fail(mut self, error: &ProxyError) {
-        let telemetry = &self.shared.telemetry;
-        if let Some(kind) = error.upstream_kind() {
-            events::upstream_error(telemetry, kind, error);
-        } else if matches!(error, ProxyError::UploadStalled) {
-            events::connection_error(telemetry, ConnectionError::BodyIdle, None, error);
-        }
         self.record().fail(error);
         self.cancel_grace = Duration::ZERO;
     }
