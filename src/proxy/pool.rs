@@ -6,11 +6,13 @@
 //! another's shard rather than open one more.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout};
 
 use super::error::ProxyError;
@@ -76,8 +78,8 @@ impl Pool {
         }
     }
 
-    /// An HTTP/1.1 connection for the worker: its own idle one, a new one, another's idle one, or
-    /// the next that comes free; in this order.
+    /// An HTTP/1.1 connection for the worker: its own idle one, a new one, another's idle one, one
+    /// in place of an idle HTTP/2 connection, or the next that comes free; in this order.
     pub(super) async fn http1(
         self: &Arc<Self>,
         worker: usize,
@@ -88,6 +90,7 @@ impl Pool {
         }
         self.within(settings, async {
             loop {
+                let freed = self.next_freed();
                 if let Some(room) = self.try_room() {
                     return connect_http1(settings, room).await;
                 }
@@ -96,7 +99,9 @@ impl Pool {
                 if let Some(connection) = elsewhere {
                     return Ok(connection);
                 }
-                self.freed.notified().await;
+                // Whoever waits here has a permit, so that not every connection can be busy.
+                self.close_idle_http2();
+                freed.await;
             }
         })
         .await
@@ -109,16 +114,15 @@ impl Pool {
     ) -> Result<Http1, ProxyError> {
         self.within(settings, async {
             loop {
+                let freed = self.next_freed();
                 if let Some(room) = self.try_room() {
                     return connect_http1(settings, room).await;
                 }
                 // Some idle connection, stale as the last one most likely, gives up its room.
-                for shard in 0..self.shards.len() {
-                    if self.take_idle(shard, settings).is_some() {
-                        break;
-                    }
+                if !self.close_idle_http1(settings) {
+                    self.close_idle_http2();
                 }
-                self.freed.notified().await;
+                freed.await;
             }
         })
         .await
@@ -141,7 +145,8 @@ impl Pool {
         self.freed.notify_one();
     }
 
-    /// A stream on one of the worker's HTTP/2 connections; a new connection when all are full.
+    /// A stream on one of the worker's HTTP/2 connections; on a new one when all are full; and at
+    /// the bound on another worker's.
     pub(super) async fn http2(
         self: &Arc<Self>,
         worker: usize,
@@ -154,6 +159,7 @@ impl Pool {
         self.within(settings, async {
             let _one_at_a_time = shard.connecting.lock().await;
             loop {
+                let freed = self.next_freed();
                 if let Some(stream) = shard.open_stream(STREAMS_PER_CONNECTION) {
                     return Ok(stream);
                 }
@@ -167,13 +173,17 @@ impl Pool {
                         .push(connection);
                     return Ok(stream);
                 }
-                // At the bound: an idle HTTP/1.1 connection makes room, or the streams crowd.
-                let made_room =
-                    (0..self.shards.len()).any(|other| self.take_idle(other, settings).is_some());
-                if !made_room && let Some(stream) = shard.open_stream(u32::MAX) {
+                let elsewhere = |streams| self.shards.iter().find_map(|s| s.open_stream(streams));
+                if let Some(stream) = elsewhere(STREAMS_PER_CONNECTION) {
                     return Ok(stream);
                 }
-                self.freed.notified().await;
+                // An idle HTTP/1.1 connection makes room, or the streams crowd.
+                if !self.close_idle_http1(settings)
+                    && let Some(stream) = elsewhere(u32::MAX)
+                {
+                    return Ok(stream);
+                }
+                freed.await;
             }
         })
         .await
@@ -221,6 +231,24 @@ impl Pool {
         None
     }
 
+    /// Gives up an idle HTTP/1.1 connection, whose room is then free once its socket is closed.
+    fn close_idle_http1(&self, settings: &Settings) -> bool {
+        (0..self.shards.len()).any(|shard| self.take_idle(shard, settings).is_some())
+    }
+
+    /// The same with one of HTTP/2 that carries no stream.
+    fn close_idle_http2(&self) -> bool {
+        self.shards.iter().any(Shard::close_idle)
+    }
+
+    /// What is freed from now on counts, also before this is awaited: two that come free at once
+    /// leave one mark only, so that a second waiter would miss it.
+    fn next_freed(&self) -> Pin<Box<Notified<'_>>> {
+        let mut freed = Box::pin(self.freed.notified());
+        freed.as_mut().enable();
+        freed
+    }
+
     fn try_room(self: &Arc<Self>) -> Option<Room> {
         let limit = self.limit.load(Ordering::Acquire);
         self.open
@@ -254,5 +282,14 @@ impl Shard {
             .filter(|connection| connection.streams.load(Ordering::Relaxed) < streams)
             .min_by_key(|connection| connection.streams.load(Ordering::Relaxed))
             .map(|connection| Stream::new(connection.clone()))
+    }
+
+    /// Streams are opened under the same lock, so that none begins on what is closed here.
+    fn close_idle(&self) -> bool {
+        let mut shared = self.shared.lock().expect("nothing panics under it");
+        let idle = shared
+            .iter()
+            .position(|connection| connection.streams.load(Ordering::Relaxed) == 0);
+        idle.map(|at| shared.swap_remove(at)).is_some()
     }
 }
