@@ -78,8 +78,8 @@ impl Pool {
         }
     }
 
-    /// An HTTP/1.1 connection for the worker: its own idle one, a new one, another's idle one, or
-    /// the next that comes free; in this order.
+    /// An HTTP/1.1 connection for the worker: its own idle one, a new one, another's idle one, one
+    /// in place of an idle HTTP/2 connection, or the next that comes free; in this order.
     pub(super) async fn http1(
         self: &Arc<Self>,
         worker: usize,
@@ -99,6 +99,8 @@ impl Pool {
                 if let Some(connection) = elsewhere {
                     return Ok(connection);
                 }
+                // Whoever waits here has a permit, so that not every connection can be busy.
+                self.close_idle_http2();
                 freed.await;
             }
         })
@@ -117,10 +119,8 @@ impl Pool {
                     return connect_http1(settings, room).await;
                 }
                 // Some idle connection, stale as the last one most likely, gives up its room.
-                for shard in 0..self.shards.len() {
-                    if self.take_idle(shard, settings).is_some() {
-                        break;
-                    }
+                if !self.close_idle_http1(settings) {
+                    self.close_idle_http2();
                 }
                 freed.await;
             }
@@ -145,7 +145,8 @@ impl Pool {
         self.freed.notify_one();
     }
 
-    /// A stream on one of the worker's HTTP/2 connections; a new connection when all are full.
+    /// A stream on one of the worker's HTTP/2 connections; on a new one when all are full; and at
+    /// the bound on another worker's.
     pub(super) async fn http2(
         self: &Arc<Self>,
         worker: usize,
@@ -172,10 +173,14 @@ impl Pool {
                         .push(connection);
                     return Ok(stream);
                 }
-                // At the bound: an idle HTTP/1.1 connection makes room, or the streams crowd.
-                let made_room =
-                    (0..self.shards.len()).any(|other| self.take_idle(other, settings).is_some());
-                if !made_room && let Some(stream) = shard.open_stream(u32::MAX) {
+                let elsewhere = |streams| self.shards.iter().find_map(|s| s.open_stream(streams));
+                if let Some(stream) = elsewhere(STREAMS_PER_CONNECTION) {
+                    return Ok(stream);
+                }
+                // An idle HTTP/1.1 connection makes room, or the streams crowd.
+                if !self.close_idle_http1(settings)
+                    && let Some(stream) = elsewhere(u32::MAX)
+                {
                     return Ok(stream);
                 }
                 freed.await;
@@ -226,6 +231,24 @@ impl Pool {
         None
     }
 
+    /// Gives up an idle HTTP/1.1 connection, whose room is then free once its socket is closed.
+    fn close_idle_http1(&self, settings: &Settings) -> bool {
+        (0..self.shards.len()).any(|shard| self.take_idle(shard, settings).is_some())
+    }
+
+    /// The same with one of HTTP/2 that carries no stream.
+    fn close_idle_http2(&self) -> bool {
+        self.shards.iter().any(Shard::close_idle)
+    }
+
+    /// What is freed from now on counts, also before this is awaited: two that come free at once
+    /// leave one mark only, so that a second waiter would miss it.
+    fn next_freed(&self) -> Pin<Box<Notified<'_>>> {
+        let mut freed = Box::pin(self.freed.notified());
+        freed.as_mut().enable();
+        freed
+    }
+
     fn try_room(self: &Arc<Self>) -> Option<Room> {
         let limit = self.limit.load(Ordering::Acquire);
         self.open
@@ -235,14 +258,6 @@ impl Pool {
             .ok()?;
         self.metrics.upstream_opened();
         Some(Room { pool: self.clone() })
-    }
-
-    /// The next time that a connection is freed, counted from now and not from the first poll:
-    /// what is freed between a look and the wait must not go unseen.
-    fn next_freed(&self) -> Pin<Box<Notified<'_>>> {
-        let mut freed = Box::pin(self.freed.notified());
-        freed.as_mut().enable();
-        freed
     }
 
     async fn within<T>(
@@ -267,5 +282,14 @@ impl Shard {
             .filter(|connection| connection.streams.load(Ordering::Relaxed) < streams)
             .min_by_key(|connection| connection.streams.load(Ordering::Relaxed))
             .map(|connection| Stream::new(connection.clone()))
+    }
+
+    /// Streams are opened under the same lock, so that none begins on what is closed here.
+    fn close_idle(&self) -> bool {
+        let mut shared = self.shared.lock().expect("nothing panics under it");
+        let idle = shared
+            .iter()
+            .position(|connection| connection.streams.load(Ordering::Relaxed) == 0);
+        idle.map(|at| shared.swap_remove(at)).is_some()
     }
 }
