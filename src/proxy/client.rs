@@ -22,8 +22,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::linger::Linger;
+use super::place::Place;
 use super::stall::Pulse;
-use super::worker::Place;
 
 /// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
 const LOOK_AGAIN: Duration = Duration::from_millis(125);

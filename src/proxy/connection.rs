@@ -22,12 +22,12 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::client::{Client, ClientIo, WRITE_STALL};
 use super::guarded::Guarded;
 use super::handle::handle;
+use super::place::Place;
 use super::respond::{Dialect, ResponseBody};
 use super::settings::Settings;
 use super::sniff::{Sniffed, sniff};
 use super::stall::{Pulse, StreamExecutor};
 use super::upstream::pong_timeout;
-use super::worker::Place;
 use super::{Connection, Shared, Stage};
 use crate::telemetry::{ConnectionError, events};
 

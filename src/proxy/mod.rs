@@ -35,6 +35,7 @@ mod linger;
 mod listen;
 mod pace;
 mod patience;
+mod place;
 mod pool;
 mod record;
 mod respond;
