@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
+mod abandon;
 mod config;
 mod formula;
 mod gate;
@@ -7,5 +8,8 @@ mod gate_breakdown;
 mod gate_model;
 mod gate_stress;
 mod overload;
+mod panics;
+mod permit;
+mod queue;
 mod support;
 mod tidy;
