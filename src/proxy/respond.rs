@@ -177,20 +177,25 @@ pub(super) fn refused(dialect: Dialect, refusal: Refusal) -> Response<ResponseBo
     response
 }
 
-/// An admitted request that got no response from the upstream.
+/// An admitted request that got no response from the upstream, or whose body broke off.
 pub(super) fn failed(dialect: Dialect, error: &ProxyError) -> Response<ResponseBody> {
-    let mut response = if dialect.is_grpc {
-        grpc(
-            HeaderValue::from_static(error.grpc_status()),
+    let (message, text, json) = if error.upstream_kind().is_some() {
+        (
             "weir: no response from the upstream",
-        )
-    } else {
-        plain(
-            dialect,
-            error.status(),
             "weir: no response from the upstream\n",
             r#"{"type":"about:blank","title":"no response from the upstream"}"#,
         )
+    } else {
+        (
+            "weir: the request body did not arrive whole",
+            "weir: the request body did not arrive whole\n",
+            r#"{"type":"about:blank","title":"the request body did not arrive whole"}"#,
+        )
+    };
+    let mut response = if dialect.is_grpc {
+        grpc(HeaderValue::from_static(error.grpc_status()), message)
+    } else {
+        plain(dialect, error.status(), text, json)
     };
     response
         .headers_mut()
