@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -69,15 +69,7 @@ pub(super) async fn forward(
         )
         .await
     };
-    let sent = sent.and_then(|response| {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && !tunnel::is_wanted(wanted.as_ref(), response.headers())
-        {
-            return Err(ProxyError::UnaskedUpgrade);
-        }
-        Ok(response)
-    });
-    let response = match sent {
+    let response = match judge(sent, wanted.as_ref(), client) {
         Ok(response) => response,
         Err(error) => {
             let response = respond::failed(dialect, &error);
@@ -94,6 +86,25 @@ pub(super) async fn forward(
     let patience = Patience::new(client.clone(), settings.timeouts.response_idle);
     let held = HeldBody::new(body, exchange, patience, pulse);
     Response::from_parts(parts, ResponseBody::Held(held))
+}
+
+/// What may not be passed on is an error, and a body that broke off because its client left is none
+/// of the backend's nor of weir's.
+fn judge(
+    sent: Result<Response<Incoming>, ProxyError>,
+    wanted: Option<&HeaderValue>,
+    client: &Client,
+) -> Result<Response<Incoming>, ProxyError> {
+    match sent {
+        Ok(response)
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                && !tunnel::is_wanted(wanted, response.headers()) =>
+        {
+            Err(ProxyError::UnaskedUpgrade)
+        }
+        Err(ProxyError::UploadBroken) if client.is_gone() => Err(ProxyError::ClientGone),
+        sent => sent,
+    }
 }
 
 /// Sends over a connection of its own. A pooled one may have been closed by the backend in the
