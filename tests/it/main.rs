@@ -2,6 +2,7 @@
 
 mod abandon;
 mod config;
+mod drain;
 mod formula;
 mod gate;
 mod gate_breakdown;
@@ -11,7 +12,9 @@ mod limits;
 mod overload;
 mod panics;
 mod permit;
+mod pool;
 mod queue;
+mod reload;
 mod support;
 mod tidy;
 mod timers;
