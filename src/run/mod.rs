@@ -82,7 +82,8 @@ pub fn run(sources: Sources) -> Ended {
 }
 
 fn start(sources: Sources, loaded: Loaded, fingerprint: u64) -> Result<Ended, NotStarted> {
-    let log = log::install(&loaded.config.log).map_err(|problem| NotStarted {
+    // Declared before the runtime, so dropped after it: what is logged to the end comes out.
+    let (log, _last_lines) = log::install(&loaded.config.log).map_err(|problem| NotStarted {
         what: "log".to_owned(),
         error: io::Error::other(problem),
         remedy: "this is a bug of weir; please report it",
@@ -212,10 +213,17 @@ async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
     loop {
         tokio::select! {
             left = &mut draining => {
-                return if left == 0 { Ended::Clean } else { Ended::LeftOver(left) };
+                if left == 0 {
+                    return Ended::Clean;
+                }
+                tracing::error!(requests = left, "requests were left over at the end of the drain");
+                return Ended::LeftOver(left);
             }
             told = signals.next() => match told {
-                Told::Terminate if signalled => return Ended::Insisted,
+                Told::Terminate if signalled => {
+                    tracing::error!("ended at once by a second signal");
+                    return Ended::Insisted;
+                }
                 Told::Terminate => signalled = true,
                 Told::Reload => sidecar.reload_and_log(),
             },
