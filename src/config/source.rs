@@ -6,24 +6,20 @@
 //! list or a quoted string.
 
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use figment::providers::{Format, Json, Toml, Yaml};
+use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::problem::{FILE_KEY, Problem, quoted};
+use super::files::{Watched, read_config};
+use super::problem::{Problem, quoted};
 
 /// The commented reference, which is also the built-in defaults.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The source that built-in defaults show.
 pub(super) const BUILT_IN: &str = "built-in default";
-
-/// A larger file is no configuration.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// No key has as many parts.
 const MAX_DEPTH: usize = 8;
@@ -39,6 +35,16 @@ pub struct Sources {
     pub sets: Vec<String>,
     /// The environment; only `WEIR__…` is looked at.
     pub env: Vec<(String, String)>,
+}
+
+/// What the sources hold, before anybody understands it.
+pub(super) struct Gathered {
+    /// Every layer that could be read, lowest first.
+    pub(super) layers: Vec<Layer>,
+    /// What could not be read.
+    pub(super) problems: Vec<Problem>,
+    /// The files that were looked into.
+    pub(super) watched: Watched,
 }
 
 /// One provider's settings and its name.
@@ -69,11 +75,13 @@ impl Sources {
         Self { file, sets, env }
     }
 
-    /// Every layer that can be read, lowest first; what cannot be read becomes a problem.
-    pub(super) fn layers(&self, problems: &mut Vec<Problem>) -> Vec<Layer> {
+    /// Reads everything; what cannot be read becomes a problem.
+    pub(super) fn gather(&self) -> Gathered {
+        let mut problems = Vec::new();
         let mut layers = vec![defaults()];
+        let mut watched = Watched::default();
         if let Some(path) = &self.file {
-            match read_config(path) {
+            match read_config(path, &mut watched) {
                 Ok(layer) => layers.push(layer),
                 Err(problem) => problems.push(problem),
             }
@@ -117,25 +125,11 @@ impl Sources {
                 }),
             }
         }
-        layers
-    }
-
-    /// A number that changes when the content of the config file, or of the file that the target
-    /// memory comes from, does. Content, not names or times: a `ConfigMap` swaps links.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        if let Some(path) = &self.file {
-            read_bounded(path).ok().hash(&mut hasher);
+        Gathered {
+            layers,
+            problems,
+            watched,
         }
-        let merged = merge(&self.layers(&mut Vec::new()));
-        let target = Value::from(merged.1)
-            .find("memory.target_memory.file")
-            .and_then(Value::into_string);
-        if let Some(path) = target {
-            read_bounded(Path::new(&path)).ok().hash(&mut hasher);
-        }
-        hasher.finish()
     }
 }
 
@@ -185,121 +179,4 @@ fn defaults() -> Layer {
         source: BUILT_IN.to_owned(),
         dict: Toml::from_str(DEFAULTS).expect("a test loads the built-in defaults"),
     }
-}
-
-fn read_config(path: &Path) -> Result<Layer, Problem> {
-    let source = format!("file {}", path.display());
-    let refuse = |place: &str, problem: String, remedy: &str| Problem {
-        key: FILE_KEY.to_owned(),
-        value: Some(quoted(&path.display().to_string())),
-        source: format!("{source}{place}"),
-        problem,
-        remedy: remedy.to_owned(),
-    };
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let Some(format @ ("toml" | "yaml" | "yml" | "json")) = extension else {
-        return Err(refuse(
-            "",
-            "its format cannot be told from its name".to_owned(),
-            "give the file a name that ends in .toml, .yaml, .yml or .json",
-        ));
-    };
-    let text = read_bounded(path)
-        .map_err(|(problem, remedy)| refuse("", problem, remedy))
-        .and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|error| {
-                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = String::from_utf8_lossy(valid).split('\n').count();
-                refuse(
-                    &format!(", line {line}"),
-                    "it is not UTF-8 text".to_owned(),
-                    "save it as UTF-8; a binary or compressed file is no configuration",
-                )
-            })
-        })?;
-    if text.trim().is_empty() {
-        return Err(refuse(
-            "",
-            "it is empty, which is what a file looks like that was cut off while it was written"
-                .to_owned(),
-            "write the settings into it, or leave --config away to run without a file",
-        ));
-    }
-    match dict_from(format, &text) {
-        Ok(dict) => Ok(Layer { source, dict }),
-        Err((at, message)) => {
-            let place = at.map_or(String::new(), |(line, column)| {
-                format!(", line {line}, column {column}")
-            });
-            let message = message.trim().replace('\n', ", ");
-            let form = match format {
-                "toml" => "[queue], and on a line below it max_wait = \"1s\"",
-                "json" => "{\"queue\": {\"max_wait\": \"1s\"}}",
-                _ => "queue: and, indented on a line below it, max_wait: 1s",
-            };
-            Err(refuse(
-                &place,
-                format!("its syntax is wrong: {message}"),
-                &format!("correct this place; the form is {form}"),
-            ))
-        }
-    }
-}
-
-/// The settings in a text; or line and column of what is wrong, and what that is.
-fn dict_from(format: &str, text: &str) -> Result<Dict, (Option<(usize, usize)>, String)> {
-    match format {
-        "toml" => Toml::from_str::<Dict>(text).map_err(|error| {
-            let at = error.span().map(|span| position(text, span.start));
-            (at, error.message().to_owned())
-        }),
-        "json" => Json::from_str::<Dict>(text)
-            .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
-        // Nothing but comments is no settings.
-        _ => Yaml::from_str::<Option<Dict>>(text)
-            .map(Option::unwrap_or_default)
-            .map_err(|error| {
-                let at = error.location().map(|at| (at.line(), at.column()));
-                (at, error.to_string())
-            }),
-    }
-}
-
-/// Line and column, from 1.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
-}
-
-/// The content of a file of sensible size; or what is wrong, and the remedy.
-pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
-    let wrong = |error: std::io::Error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::NotFound => "check the path, and that the volume is mounted there",
-            std::io::ErrorKind::PermissionDenied => {
-                "let the user that weir runs as read it (mode 0644, or a matching fsGroup)"
-            }
-            _ => "check the path, and that the file can be read",
-        };
-        (format!("it cannot be read: {error}"), remedy)
-    };
-    if path.is_dir() {
-        return Err((
-            "it is a directory".to_owned(),
-            "name the file inside it, such as weir.toml",
-        ));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(wrong)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err((
-            "it is larger than 1 MiB".to_owned(),
-            "check the path: this is not a configuration file",
-        ));
-    }
-    Ok(bytes)
 }

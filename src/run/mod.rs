@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::{self, Admin, Hooks};
-use crate::config::{self, Loaded, Problems, Sources};
+use crate::config::{self, Loaded, Machine, Problems, Sources, Watched};
 use crate::gate::Gate;
 use crate::lifecycle::{Lifecycle, Phase, Signals, Told};
 use crate::proxy::{self, Proxy};
@@ -102,10 +102,9 @@ async fn start(sources: Sources) -> Ended {
             });
         }
     };
-    // Taken first: a change between loading and polling must not go unseen.
-    let fingerprint = sources.fingerprint();
-    match config::load(&sources) {
-        Ok(loaded) => serve(sources, loaded, fingerprint, signals)
+    let (watched, loaded) = config::load_watched(&sources, &Machine::this());
+    match loaded {
+        Ok(loaded) => serve(sources, loaded, watched, signals)
             .await
             .unwrap_or_else(Ended::NotStarted),
         Err(problems) => Ended::InvalidConfig(problems),
@@ -131,7 +130,7 @@ struct Sidecar {
 async fn serve(
     sources: Sources,
     loaded: Loaded,
-    fingerprint: u64,
+    watched: Watched,
     mut signals: Signals,
 ) -> Result<Ended, NotStarted> {
     let config = &loaded.config;
@@ -173,7 +172,7 @@ async fn serve(
         telemetry,
         proxy,
         lifecycle: Lifecycle::default(),
-        current: Current::new(sources, loaded, fingerprint),
+        current: Current::new(sources, loaded, watched),
         log,
         applying: Mutex::new(()),
         asked_to_drain: Notify::new(),
