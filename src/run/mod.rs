@@ -294,8 +294,7 @@ async fn watch_config(sidecar: Arc<Sidecar>) {
 
 fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        let text = warning.to_string();
-        tracing::warn!(key = warning.key, "configuration: {}", text.trim_end());
+        tracing::warn!(key = warning.key, "configuration: {}", warning.one_line());
     }
 }
 
@@ -308,8 +307,7 @@ impl Sidecar {
         let applied = match self.current.reload() {
             Ok(applied) => applied,
             Err(problems) => {
-                let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
-                events::reload_failed(&self.telemetry, &lines);
+                events::reload_failed(&self.telemetry, &problems.lines());
                 return Err(problems);
             }
         };
