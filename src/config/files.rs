@@ -13,6 +13,7 @@ use figment::value::Dict;
 
 use super::problem::{FILE_KEY, Problem, quoted};
 use super::source::Layer;
+use super::unique::Unique;
 
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 256 << 10;
@@ -122,15 +123,16 @@ fn dict_from(format: &str, text: &str) -> Result<Dict, (Option<(usize, usize)>, 
             let at = error.span().map(|span| position(text, span.start));
             (at, error.message().to_owned())
         }),
-        "json" => Json::from_str::<Dict>(text)
+        "json" => Json::from_str(text)
+            .map(|Unique(dict)| dict)
             .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
         _ if text.matches(['[', '{']).count() > MAX_YAML_BRACKETS => {
             let wrong = format!("it has more than {MAX_YAML_BRACKETS} opening brackets");
             Err((None, wrong))
         }
         // Nothing but comments is no settings.
-        _ => Yaml::from_str::<Option<Dict>>(text)
-            .map(Option::unwrap_or_default)
+        _ => Yaml::from_str::<Option<Unique>>(text)
+            .map(|dict| dict.map_or_else(Dict::new, |Unique(dict)| dict))
             .map_err(|error| {
                 let at = error.location().map(|at| (at.line(), at.column()));
                 (at, error.to_string())

@@ -17,9 +17,11 @@ mod parse;
 mod problem;
 mod quantity;
 mod reader;
+mod service_links;
 mod settings;
 mod source;
 mod target;
+mod unique;
 mod value;
 
 use std::net::SocketAddr;
@@ -134,6 +136,7 @@ pub fn load_watched(sources: &Sources, machine: &Machine) -> (Watched, Result<Lo
     let Gathered {
         layers,
         problems,
+        mut warnings,
         mut watched,
     } = sources.gather();
     // Without its file a configuration is not half known but unknown: what then seems to be
@@ -142,7 +145,6 @@ pub fn load_watched(sources: &Sources, machine: &Machine) -> (Watched, Result<Lo
         return (watched, Err(Problems(problems)));
     }
     let mut reader = Reader::new(&layers, problems);
-    let mut warnings = Vec::new();
     let config = read(&mut reader, machine, &mut warnings, &mut watched);
     let (effective, problems) = reader.finish(&layers);
     let loaded = match config {
@@ -267,6 +269,10 @@ mod tests {
         };
         let watched = &mut Watched::default();
         read(&mut reader, &machine, &mut Vec::new(), watched);
+        for key in reader.asked() {
+            let variable = format!("WEIR__{}", key.to_uppercase().replace('.', "__"));
+            assert!(!service_links::looks_like_one(&variable), "{key}");
+        }
         let mut in_comments = Vec::new();
         let mut asked = BTreeSet::new();
         for key in reader.asked() {

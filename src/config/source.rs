@@ -5,6 +5,7 @@
 //! goes through a float would not be the one that was typed), unless it begins like a table, a
 //! list or a quoted string.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -13,7 +14,9 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::files::{Watched, read_config};
-use super::problem::{Problem, quoted};
+use super::problem::{Problem, quoted, shown_key};
+use super::service_links;
+use super::value::shown;
 
 /// The commented reference, which is also the built-in defaults.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -24,7 +27,7 @@ pub(super) const BUILT_IN: &str = "built-in default";
 /// No key has as many parts.
 const MAX_DEPTH: usize = 8;
 
-const ENV_PREFIX: &str = "WEIR__";
+pub(super) const ENV_PREFIX: &str = "WEIR__";
 
 /// What is loaded: the inputs as they were typed, so that a reload reads them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct Gathered {
     pub(super) layers: Vec<Layer>,
     /// What could not be read.
     pub(super) problems: Vec<Problem>,
+    /// What was read and is unwise.
+    pub(super) warnings: Vec<Problem>,
     /// The files that were looked into.
     pub(super) watched: Watched,
 }
@@ -86,24 +91,24 @@ impl Sources {
                 Err(problem) => problems.push(problem),
             }
         }
-        let mut variables: Vec<_> = self.env.iter().filter(|(name, _)| is_ours(name)).collect();
-        variables.sort();
+        let mut warnings = Vec::new();
+        let ours = self.env.iter().filter(|(name, _)| is_ours(name));
+        let mut variables = service_links::set_aside(ours, &mut warnings);
+        variables.sort_by_key(|(name, _)| *name);
+        let mut given: BTreeMap<String, &str> = BTreeMap::new();
         for (name, value) in variables {
             let key = name[ENV_PREFIX.len()..].to_ascii_lowercase();
+            if let Some(other) = given.insert(key.clone(), name)
+                && other != name
+            {
+                problems.push(given_twice(name, value, other));
+                continue;
+            }
             let path: Vec<&str> = key.split("__").collect();
             let source = format!("environment variable {name}");
             match nested(&path, value) {
                 Some(dict) => layers.push(Layer { source, dict }),
-                None => problems.push(Problem {
-                    key: name.clone(),
-                    value: Some(quoted(value)),
-                    problem: "its name names no setting: a part is empty, or it has too many"
-                        .to_owned(),
-                    source,
-                    remedy: "write WEIR__ and then the names of the key with two underscores \
-                             between them: WEIR__QUEUE__MAX_WAIT"
-                        .to_owned(),
-                }),
+                None => problems.push(no_setting(name, value)),
             }
         }
         for set in &self.sets {
@@ -125,9 +130,13 @@ impl Sources {
                 }),
             }
         }
+        for layer in &mut layers {
+            problems.extend(fold_header_names(layer));
+        }
         Gathered {
             layers,
             problems,
+            warnings,
             watched,
         }
     }
@@ -149,6 +158,56 @@ fn is_ours(name: &str) -> bool {
     // (`WEIR_PORT`, `WEIR_SERVICE_HOST`) have one underscore and are not ours.
     name.get(..ENV_PREFIX.len())
         .is_some_and(|prefix| prefix.eq_ignore_ascii_case(ENV_PREFIX))
+}
+
+fn no_setting(name: &str, value: &str) -> Problem {
+    Problem {
+        key: name.to_owned(),
+        value: Some(quoted(value)),
+        source: format!("environment variable {name}"),
+        problem: "its name names no setting: a part is empty, or it has too many".to_owned(),
+        remedy: "write WEIR__ and then the names of the key with two underscores between them: \
+                 WEIR__QUEUE__MAX_WAIT"
+            .to_owned(),
+    }
+}
+
+fn given_twice(name: &str, value: &str, other: &str) -> Problem {
+    Problem {
+        key: name.to_owned(),
+        value: Some(quoted(value)),
+        source: format!("environment variable {name}"),
+        problem: format!("environment variable {other} sets the same key"),
+        remedy: "remove one of the two; upper and lower case are the same here".to_owned(),
+    }
+}
+
+/// Field names have no case: what two layers call `X-A` and `x-a` is one field, of which the later
+/// layer decides. In one layer it is a contradiction.
+fn fold_header_names(layer: &mut Layer) -> Vec<Problem> {
+    let reject = layer.dict.get_mut("reject");
+    let Some(Value::Dict(_, reject)) = reject else {
+        return Vec::new();
+    };
+    let Some(Value::Dict(_, headers)) = reject.get_mut("headers") else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    for (name, value) in std::mem::take(headers) {
+        let lower = name.to_ascii_lowercase();
+        if headers.contains_key(&lower) {
+            problems.push(Problem {
+                key: shown_key(&format!("reject.headers.{name}")),
+                value: Some(shown(&value)),
+                source: layer.source.clone(),
+                problem: "the same field is given twice, in another case".to_owned(),
+                remedy: "remove one of the two".to_owned(),
+            });
+        } else {
+            headers.insert(lower, value);
+        }
+    }
+    problems
 }
 
 fn nested(path: &[&str], text: &str) -> Option<Dict> {

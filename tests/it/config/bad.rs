@@ -1,7 +1,7 @@
 //! Configurations that are refused: one message on one screen, with key, value, source, remedy.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use weir::config::{Machine, Problem, Problems, Sources, load_on};
@@ -423,4 +423,58 @@ fn a_baseline_that_leaves_nothing_is_worked_out() {
             .problem
             .contains("1Gi × 0.5 less the baseline of 600Mi")
     );
+}
+
+#[test]
+fn thousands_of_slips_are_found_at_once_and_told_on_a_few_screens() {
+    let many: Vec<String> = (0..2900)
+        .map(|n| format!("{}{n} = 1", "k".repeat(80)))
+        .collect();
+    let (_dir, path) = file("weir.toml", many.join("\n"));
+    let begun = Instant::now();
+    let problems = load_file(&path).expect_err("unknown keys");
+    let taken = begun.elapsed();
+    assert!(problems.0.len() >= 2900);
+    // A tenth of a second; with a search for each key, a quarter of a minute.
+    assert!(taken < Duration::from_secs(5), "{taken:?}");
+    let text = problems.to_string();
+    assert!(text.lines().count() < 150, "{text}");
+    assert!(text.contains("more\n"), "{text}");
+}
+
+#[test]
+fn a_long_or_hostile_key_is_shown_cut_and_escaped() {
+    let text = format!("{{\"a\\u001b[31m\\n{}\": 1}}", "x".repeat(200_000));
+    let (_dir, path) = file("weir.json", text);
+    let problems = load_file(&path).expect_err("unknown key").to_string();
+    assert!(problems.contains("a\\u{1b}[31m\\nxxx"), "{problems}");
+    assert!(problems.len() < 2000, "{problems}");
+
+    let text = format!("[{}]", "[1, 2, 3, 4],".repeat(4)).replace(",]", "]");
+    let text = format!(
+        "{{\"listen\": {}}}",
+        text.replace(['1', '2', '3', '4'], &text)
+    );
+    let (_dir, path) = file("weir.json", text);
+    let problems = load_file(&path).expect_err("a list").to_string();
+    assert!(
+        problems.contains("1, 2, 3, 4], [") && problems.contains('…'),
+        "{problems}"
+    );
+    assert!(problems.len() < 2000, "{problems}");
+}
+
+#[test]
+fn one_key_from_two_variables_is_refused() {
+    let problems = with_env(&[
+        ("WEIR__QUEUE__MAX_WAIT", "1s"),
+        ("weir__queue__max_wait", "2s"),
+    ])
+    .expect_err("twice")
+    .0;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].key, "weir__queue__max_wait");
+    assert!(problems[0].problem.contains("WEIR__QUEUE__MAX_WAIT"));
+    let alone = with_env(&[("weir__queue__max_wait", "2s")]).expect("any case will do");
+    assert_eq!(alone.config.bounds.max_wait, Duration::from_secs(2));
 }
