@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::{self, Admin, Hooks};
-use crate::config::{self, Loaded, Problems, Sources};
+use crate::config::{self, Loaded, Machine, Problems, Sources, Watched};
 use crate::gate::Gate;
 use crate::lifecycle::{Lifecycle, Phase, Signals, Told};
 use crate::proxy::{self, Proxy};
@@ -105,9 +105,8 @@ async fn start(sources: Sources) -> (Ended, Option<LastLines>) {
             return (Ended::NotStarted(not_started), None);
         }
     };
-    // Taken first: a change between loading and polling must not go unseen.
-    let fingerprint = sources.fingerprint();
-    let loaded = match config::load(&sources) {
+    let (watched, loaded) = config::load_watched(&sources, &Machine::this());
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => return (Ended::InvalidConfig(problems), None),
     };
@@ -123,7 +122,7 @@ async fn start(sources: Sources) -> (Ended, Option<LastLines>) {
         }
     };
     log_warnings(&loaded);
-    let ended = serve(sources, loaded, fingerprint, signals, log)
+    let ended = serve(sources, loaded, watched, signals, log)
         .await
         .unwrap_or_else(Ended::NotStarted);
     (ended, Some(last_lines))
@@ -148,7 +147,7 @@ struct Sidecar {
 async fn serve(
     sources: Sources,
     loaded: Loaded,
-    fingerprint: u64,
+    watched: Watched,
     mut signals: Signals,
     log: LogControl,
 ) -> Result<Ended, NotStarted> {
@@ -185,7 +184,7 @@ async fn serve(
         telemetry,
         proxy,
         lifecycle: Lifecycle::default(),
-        current: Current::new(sources, loaded, fingerprint),
+        current: Current::new(sources, loaded, watched),
         log,
         applying: Mutex::new(()),
         asked_to_drain: Notify::new(),
@@ -314,8 +313,7 @@ async fn watch_config(sidecar: Arc<Sidecar>) {
 
 fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        let text = warning.to_string();
-        tracing::warn!(key = warning.key, "configuration: {}", text.trim_end());
+        tracing::warn!(key = warning.key, "configuration: {}", warning.one_line());
     }
 }
 
@@ -328,8 +326,7 @@ impl Sidecar {
         let applied = match self.current.reload() {
             Ok(applied) => applied,
             Err(problems) => {
-                let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
-                events::reload_failed(&self.telemetry, &lines);
+                events::reload_failed(&self.telemetry, &problems.lines());
                 return Err(problems);
             }
         };
