@@ -3,9 +3,11 @@
 //! Everything that admin does not own comes in as a closure of [`Hooks`]. **Nothing here depends
 //! on load**: liveness asks whether weir works, readiness in which phase it is.
 
+mod bounded;
 pub mod client;
 mod endpoints;
 mod guard;
+mod ring;
 mod server;
 mod settings;
 mod status;
