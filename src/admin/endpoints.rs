@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::{Admin, guard, status};
+use super::{Admin, VERSION, WEIR_ADMIN, guard, status};
 use crate::lifecycle::Phase;
 
 /// The longest body that is read, and for how long.
@@ -205,6 +205,7 @@ fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer 
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
+    headers.insert(&WEIR_ADMIN, HeaderValue::from_static(VERSION));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(

@@ -6,10 +6,13 @@ pub mod demo;
 pub mod drain;
 pub mod healthcheck;
 mod run;
+#[cfg(test)]
+mod scripted;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -62,9 +65,12 @@ enum Command {
 struct DrainArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Wait until it has drained
+    /// Wait until it has ended
     #[arg(long)]
     wait: bool,
+    /// With --wait: how long at most; then the exit code is 1
+    #[arg(long, value_name = "DURATION", requires = "wait", default_value = "10m", value_parser = config::parse_duration)]
+    timeout: Duration,
 }
 
 #[derive(Args, Debug)]
@@ -99,7 +105,9 @@ pub fn main() -> ExitCode {
             demo::exit_with_parent();
             run::run(&args)
         }
-        Command::Drain(args) => at_admin(&args.admin, |admin| drain::drain(admin, args.wait)),
+        Command::Drain(args) => at_admin(&args.admin, |admin| {
+            drain::drain(admin, args.wait.then_some(args.timeout))
+        }),
         Command::Healthcheck(args) => at_admin(&args.admin, |admin| {
             healthcheck::healthcheck(admin, args.live)
         }),

@@ -26,6 +26,7 @@ async fn readiness_follows_the_phase_and_never_the_load() {
     }
     let ready = port.ask(Method::GET, "/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "serving\n"));
+    assert_eq!(header(&ready, "weir-admin"), env!("CARGO_PKG_VERSION"));
     for phase in [Phase::LameDuck, Phase::Draining, Phase::Stopped] {
         port.phase.send_replace(phase);
         let ready = port.ask(Method::GET, "/readyz").await;
