@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::print;
 use crate::admin::client::{self, ClientError};
 
 /// Between two looks at a weir that is draining.
@@ -19,11 +20,11 @@ const FAILURES_MAX: u32 = 10;
 pub async fn drain(admin: SocketAddr, wait: Option<Duration>) -> ExitCode {
     match request(admin, wait).await {
         Ok(done) => {
-            println!("{done}");
+            print::out(done);
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("weir drain: {why}");
+            print::err(format_args!("weir drain: {why}"));
             ExitCode::FAILURE
         }
     }

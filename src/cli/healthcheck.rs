@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use http::{Method, StatusCode};
 
+use super::print;
 use crate::admin::client;
 
 /// Asks a running weir whether it is ready, or with `live` whether it works at all. Exit code 0
@@ -12,11 +13,11 @@ use crate::admin::client;
 pub async fn healthcheck(admin: SocketAddr, live: bool) -> ExitCode {
     match check(admin, live).await {
         Ok(what) => {
-            println!("{what}");
+            print::out(what);
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("{why}");
+            print::err(why);
             ExitCode::FAILURE
         }
     }

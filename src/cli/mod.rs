@@ -5,6 +5,7 @@ mod config_args;
 pub mod demo;
 pub mod drain;
 pub mod healthcheck;
+mod print;
 mod run;
 #[cfg(test)]
 mod scripted;
@@ -112,7 +113,7 @@ pub fn main() -> ExitCode {
             healthcheck::healthcheck(admin, args.live)
         }),
         Command::Version => {
-            println!("weir {}", env!("CARGO_PKG_VERSION"));
+            print::out(format_args!("weir {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
     }
@@ -127,7 +128,7 @@ where
         None => match config::admin_address(&args.config.sources()) {
             Ok(admin) => admin,
             Err(problems) => {
-                eprint!("{problems}");
+                print::problems(&problems);
                 return ExitCode::from(EXIT_INVALID);
             }
         },
@@ -142,7 +143,7 @@ fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
     {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
-            eprintln!("weir: no runtime: {error}");
+            print::err(format_args!("weir: no runtime: {error}"));
             ExitCode::from(EXIT_NOT_STARTED)
         }
     }

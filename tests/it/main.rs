@@ -7,6 +7,8 @@ mod gate;
 mod gate_breakdown;
 mod gate_model;
 mod gate_stress;
+#[cfg(target_os = "linux")]
+mod output;
 mod overload;
 mod panics;
 mod permit;
