@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, and what each exit code means.
 
+mod admin_args;
 mod check;
 mod config_args;
 pub mod demo;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
+use admin_args::AdminArgs;
 pub use config_args::ConfigArgs;
 
 /// Ended as asked.
@@ -34,7 +36,7 @@ const EXIT_INSISTED: u8 = 5;
 /// weir keeps a backend alive under any load: it lets through as many requests as the backend's
 /// memory allows, queues the next ones for a short while, and refuses the rest with 503.
 #[derive(Debug, Parser)]
-#[command(name = "weir", args_conflicts_with_subcommands = true)]
+#[command(name = "weir", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -83,16 +85,6 @@ struct HealthcheckArgs {
     live: bool,
 }
 
-/// Where a running weir is to be found: the address given, or `admin.listen` of its configuration.
-#[derive(Args, Debug)]
-struct AdminArgs {
-    /// Its admin port, such as 127.0.0.1:9900; read from the configuration if not given
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
-    #[command(flatten)]
-    config: ConfigArgs,
-}
-
 /// Runs what the arguments of this process ask for.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -123,17 +115,15 @@ fn at_admin<F>(args: &AdminArgs, command: impl FnOnce(SocketAddr) -> F) -> ExitC
 where
     F: Future<Output = ExitCode>,
 {
-    let admin = match args.admin {
-        Some(admin) => admin,
-        None => match config::admin_address(&args.config.sources()) {
-            Ok(admin) => admin,
-            Err(problems) => {
-                print::problems(&problems);
-                return ExitCode::from(EXIT_INVALID);
+    block_on(async {
+        match args.address().await {
+            Ok(admin) => command(admin).await,
+            Err(why) => {
+                print::err(why.trim_end());
+                ExitCode::from(EXIT_INVALID)
             }
-        },
-    };
-    block_on(command(admin))
+        }
+    })
 }
 
 fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
@@ -141,7 +131,12 @@ fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // A resolver that does not answer is not waited for.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             print::err(format_args!("weir: no runtime: {error}"));
             ExitCode::from(EXIT_NOT_STARTED)

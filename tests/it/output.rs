@@ -35,6 +35,7 @@ fn assert_ends_with(code: i32, arguments: &[&str]) {
 #[test]
 fn what_needs_no_weir() {
     assert_ends_with(0, &["version"]);
+    assert_ends_with(0, &["--version"]);
     assert_ends_with(0, &["help"]);
     assert_ends_with(2, &["dance"]);
     let valid = ["memory.target_memory=2Mi", "memory.memory_per_task=1Mi"];
@@ -86,4 +87,14 @@ fn a_demo_that_nobody_reads_ends_at_once_and_says_nothing() {
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
     assert!(begun.elapsed() < SOON);
+}
+
+#[test]
+fn every_way_to_ask_for_the_version_says_the_same() {
+    let said = format!("weir {}\n", env!("CARGO_PKG_VERSION"));
+    for way in ["version", "--version", "-V"] {
+        let output = weir(&[way]).output().expect("the binary under test starts");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said, "{way}");
+        assert!(output.status.success());
+    }
 }
