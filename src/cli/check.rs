@@ -1,10 +1,10 @@
 //! `weir check`: every value that is in effect, where it was given, and what it makes.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::config_args::ConfigArgs;
+use super::print;
 use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
 use crate::gate::Strategy;
 
@@ -20,12 +20,11 @@ const WIDEST_VALUE: usize = 40;
 pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     match config::load(&args.sources()) {
         Ok(loaded) => {
-            // Who closes the pipe early (`weir check | head`) has seen enough.
-            let _ = io::stdout().write_all(Report(&loaded).to_string().as_bytes());
+            print::out(Report(&loaded));
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            eprint!("{problems}");
+            print::problems(&problems);
             ExitCode::from(1)
         }
     }
@@ -41,7 +40,7 @@ impl fmt::Display for Report<'_> {
         }
         f.write_char('\n')?;
         arithmetic(f, &self.0.config)?;
-        f.write_str("\nThe configuration is valid.\n")
+        f.write_str("\nThe configuration is valid.")
     }
 }
 

@@ -33,6 +33,7 @@ use crate::telemetry::LogSettings;
 use crate::{admin, platform, proxy};
 
 pub use changes::{Changes, changes};
+pub(crate) use duration::parse as parse_duration;
 pub use files::Watched;
 pub use problem::{Problem, Problems};
 pub use quantity::{Quantity, show as show_quantity};

@@ -9,6 +9,8 @@ mod gate_breakdown;
 mod gate_model;
 mod gate_stress;
 mod limits;
+#[cfg(target_os = "linux")]
+mod output;
 mod overload;
 mod panics;
 mod permit;
