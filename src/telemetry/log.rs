@@ -121,8 +121,13 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     let remedy = "use off, error, warn, info, debug or trace, or a filter such as weir=debug,info";
     let directives: Vec<&str> = text.split(',').map(str::trim).collect();
     for directive in &directives {
-        let is_level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
-        if !is_level && !directive.contains('=') {
+        // The library takes an empty level for `error`.
+        let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+        let of_module = directive
+            .rsplit_once('=')
+            // Without a module, `[` names spans, of which weir has none: nothing would be shown.
+            .is_some_and(|(module, level)| !module.starts_with('[') && is_level(level));
+        if !is_level(directive) && !of_module {
             return Err(format!("`{directive}` is not a log level; {remedy}"));
         }
     }
@@ -233,7 +238,17 @@ pub(super) mod tests {
         ] {
             assert_eq!(check_level(good), Ok(()), "{good}");
         }
-        for bad in ["", "inof", "weir", "weir=loud", "info,", "debug;info"] {
+        for bad in [
+            "",
+            "inof",
+            "weir",
+            "weir=",
+            "weir=loud",
+            "[span]=info",
+            "weir[{a=b}]",
+            "info,",
+            "debug;info",
+        ] {
             assert!(check_level(bad).is_err(), "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 
 mod abandon;
+mod blocked_log;
 mod config;
 mod drain;
 mod formula;
