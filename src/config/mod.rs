@@ -131,7 +131,6 @@ pub fn load_on(sources: &Sources, machine: &Machine) -> Result<Loaded, Problems>
 
 /// The same, and the files that decide about it: as long as none of them changes, another load
 /// gives the same, be it a configuration or problems.
-#[must_use]
 pub fn load_watched(sources: &Sources, machine: &Machine) -> (Watched, Result<Loaded, Problems>) {
     let Gathered {
         layers,
