@@ -132,7 +132,6 @@ pub fn load_on(sources: &Sources, machine: &Machine) -> Result<Loaded, Problems>
 
 /// The same, and the files that decide about it: as long as none of them changes, another load
 /// gives the same, be it a configuration or problems.
-#[must_use]
 pub fn load_watched(sources: &Sources, machine: &Machine) -> (Watched, Result<Loaded, Problems>) {
     let Gathered {
         layers,
@@ -175,7 +174,7 @@ fn read(
     let bounds = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
     let timeouts = settings::timeouts(reader);
-    let limits = settings::limits(reader, machine);
+    let limits = settings::limits(reader, machine, warnings);
     let forwarded = settings::forwarded(reader);
     let drain = settings::drain(reader);
     let log = settings::log(reader);
@@ -192,15 +191,6 @@ fn read(
     let upstream_address = upstream.as_ref().map(|upstream| &upstream.address);
     let admin_listen = admin.as_ref().map(|admin| admin.listen);
     checks::addresses(reader, listen, admin_listen, upstream_address);
-    if let (Some(limits), Some(budget)) = (&limits, &budget) {
-        let permits = budget.permit_limit();
-        warnings.extend(checks::descriptors(
-            reader,
-            limits.max_connections,
-            permits,
-            machine,
-        ));
-    }
 
     let (drain, cancel_grace) = drain?;
     Some(Config {

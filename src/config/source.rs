@@ -6,6 +6,7 @@
 //! list or a quoted string.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -194,17 +195,17 @@ fn fold_header_names(layer: &mut Layer) -> Vec<Problem> {
     };
     let mut problems = Vec::new();
     for (name, value) in std::mem::take(headers) {
-        let lower = name.to_ascii_lowercase();
-        if headers.contains_key(&lower) {
-            problems.push(Problem {
+        match headers.entry(name.to_ascii_lowercase()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+            }
+            Entry::Occupied(_) => problems.push(Problem {
                 key: shown_key(&format!("reject.headers.{name}")),
                 value: Some(shown(&value)),
                 source: layer.source.clone(),
                 problem: "the same field is given twice, in another case".to_owned(),
                 remedy: "remove one of the two".to_owned(),
-            });
-        } else {
-            headers.insert(lower, value);
+            }),
         }
     }
     problems

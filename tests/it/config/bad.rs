@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weir::config::{Machine, Problem, Problems, Sources, load_on};
 
-use super::{BASE_ENV, file, load_file, machine, owned, with_env, with_sets};
+use super::{BASE_ENV, effective, file, load_file, machine, owned, with_env, with_sets};
 
 /// A line of the table.
 struct Row {
@@ -378,6 +378,15 @@ fn the_machine_is_looked_at() {
         warned(&small, &fits),
         ["queue.max_bytes", "limits.max_connections"]
     );
+    let loaded = load(&small, &fits).expect("valid");
+    assert_eq!(loaded.config.proxy.limits.max_connections, 480);
+    let (value, source) = effective(&loaded, "limits.max_connections");
+    assert_eq!(value, "10000 (480 by the descriptor limit of 1024)");
+    assert_eq!(source, "built-in default");
+    let remedy = &loaded.warnings[1].remedy;
+    assert!(remedy.contains("20064") && remedy.contains("lower the value to 480"));
+    let exact = [fits[0], "queue.max_bytes=1Mi", "limits.max_connections=480"];
+    assert_eq!(warned(&small, &exact), [""; 0]);
     let auto = [
         fits[0],
         "queue.max_bytes=auto",
@@ -385,6 +394,17 @@ fn the_machine_is_looked_at() {
     ];
     assert_eq!(warned(&small, &auto), [""; 0]);
     assert_eq!(warned(&machine(), &fits), [""; 0]);
+
+    let tiny = Machine {
+        descriptor_limit: Some(65),
+        ..small
+    };
+    let warnings = load(&tiny, &auto).expect("valid").warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(
+        warnings[0].remedy,
+        "raise the limit to at least 66 (ulimit -n)"
+    );
 }
 
 #[test]
