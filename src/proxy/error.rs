@@ -6,6 +6,12 @@ use http::StatusCode;
 
 use crate::telemetry::UpstreamError;
 
+/// There is nobody to answer: the connection is closed without a word, since whatever it said
+/// could be taken for the answer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client left")]
+pub(super) struct ClientGone;
+
 /// A request that failed after it was admitted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {

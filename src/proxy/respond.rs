@@ -88,6 +88,13 @@ impl Dialect {
     }
 }
 
+impl Dialect {
+    /// Whether the client may take the close of the connection for the end of a response.
+    pub(super) fn reads_until_close(self) -> bool {
+        self.version <= Version::HTTP_10
+    }
+}
+
 fn accepts_json(accept: &HeaderValue) -> bool {
     accept
         .as_bytes()
@@ -140,7 +147,7 @@ pub(super) fn rejected(
 }
 
 /// The HTTP status of a reject.
-pub(super) fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
+fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
     if reason.is_capacity() {
         settings.status
     } else {

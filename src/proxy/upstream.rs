@@ -2,17 +2,21 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::pipe::PipeExecutor;
 use super::pool::Room;
 use super::settings::{Settings, UpstreamAddress};
 use super::upload::Upload;
@@ -29,8 +33,6 @@ const STREAM_WINDOW: u32 = 64 << 10;
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<Upload>,
     task: JoinHandle<()>,
-    /// Counts as open until this is dropped *and* the task has ended: a tunnel outlives the task.
-    _room: Arc<Room>,
     /// Whether it has carried a request before, so that the backend may have closed it since.
     pub(super) is_reused: bool,
     pub(super) idle_since: Instant,
@@ -51,6 +53,8 @@ pub(super) struct Http2 {
     pub(super) sender: http2::SendRequest<Upload>,
     pub(super) streams: AtomicU32,
     pub(super) idle_since: std::sync::Mutex<Instant>,
+    /// The backend has said that it takes nothing more here.
+    pub(super) is_retired: AtomicBool,
 }
 
 /// One stream's share of an HTTP/2 connection; dropping it gives it back.
@@ -68,6 +72,11 @@ impl Stream {
     pub(super) fn sender(&self) -> http2::SendRequest<Upload> {
         self.connection.sender.clone()
     }
+
+    /// No further stream begins on this connection.
+    pub(super) fn retire(&self) {
+        self.connection.is_retired.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Stream {
@@ -82,19 +91,17 @@ impl Drop for Stream {
     }
 }
 
-/// Connects and shakes hands in HTTP/1.1. The room is given back when the connection's task ends.
+/// Connects and shakes hands in HTTP/1.1.
 pub(super) async fn connect_http1(settings: &Settings, room: Room) -> io::Result<Http1> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BUFFER);
-    let room = Arc::new(room);
     let (sender, task) = match connect(&settings.upstream.address).await? {
-        Socket::Tcp(stream) => handshake_http1(&builder, stream, room.clone()).await?,
-        Socket::Unix(stream) => handshake_http1(&builder, stream, room.clone()).await?,
+        Socket::Tcp(stream) => handshake_http1(&builder, stream, room).await?,
+        Socket::Unix(stream) => handshake_http1(&builder, stream, room).await?,
     };
     Ok(Http1 {
         sender,
         task,
-        _room: room,
         is_reused: false,
         idle_since: Instant::now(),
     })
@@ -103,21 +110,24 @@ pub(super) async fn connect_http1(settings: &Settings, room: Room) -> io::Result
 async fn handshake_http1<S>(
     builder: &http1::Builder,
     stream: S,
-    room: Arc<Room>,
+    room: Room,
 ) -> io::Result<(http1::SendRequest<Upload>, JoinHandle<()>)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Housed {
+            stream,
+            _room: room,
+        }))
         .await
         .map_err(io::Error::other)?;
-    Ok((sender, run(connection.with_upgrades(), room)))
+    Ok((sender, run(connection.with_upgrades())))
 }
 
 /// Connects and shakes hands in HTTP/2, by prior knowledge.
 pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result<Http2> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(PipeExecutor);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -133,11 +143,12 @@ pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result
         sender,
         streams: AtomicU32::new(0),
         idle_since: std::sync::Mutex::new(Instant::now()),
+        is_retired: AtomicBool::new(false),
     })
 }
 
 async fn handshake_http2<S>(
-    builder: &http2::Builder<TokioExecutor>,
+    builder: &http2::Builder<PipeExecutor>,
     stream: S,
     room: Room,
 ) -> io::Result<http2::SendRequest<Upload>>
@@ -145,10 +156,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Housed {
+            stream,
+            _room: room,
+        }))
         .await
         .map_err(io::Error::other)?;
-    run(connection, room);
+    run(connection);
     Ok(sender)
 }
 
@@ -158,17 +172,67 @@ pub(super) fn pong_timeout(interval: Duration) -> Duration {
 }
 
 /// Drives a connection to its end. What it ends with shows at the request that was on it.
-fn run<C, R>(connection: C, room: R) -> JoinHandle<()>
+fn run<C>(connection: C) -> JoinHandle<()>
 where
     C: Future<Output = hyper::Result<()>> + Send + 'static,
-    R: Send + 'static,
 {
     tokio::spawn(async move {
-        let _room = room;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     })
+}
+
+pin_project! {
+    /// A socket that gives its room back when it is closed, and not before: on HTTP/2 hyper's
+    /// connection goes on for a moment after its last handle, and a tunnel outlives the
+    /// connection's task.
+    struct Housed<S> {
+        #[pin]
+        stream: S,
+        // Dropped after the socket.
+        _room: Room,
+    }
+}
+
+impl<S: AsyncRead> AsyncRead for Housed<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.project().stream.poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Housed<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.project().stream.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.project().stream.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().stream.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().stream.poll_shutdown(cx)
+    }
 }
 
 enum Socket {

@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::labels::{CODES, ConnectionError, RESULTS, Source, UpstreamError};
+use super::log;
 use super::metrics::{Metrics, get};
 use super::names::{self, DEFAULT_CLASS, Kind, MetricSpec};
 use crate::admission::{Outcome, RejectReason, UNITS_PER_TASK};
@@ -321,6 +322,9 @@ impl Exporter {
         self.gauge(&names::BUILD_INFO, &labels, |_, _, _| 1.0);
         self.counter(&names::PANICS_TOTAL, &[], |metrics| {
             get(&metrics.counts().panics)
+        });
+        self.counter(&names::LOG_LINES_DROPPED_TOTAL, &[], |_| {
+            log::lines_dropped()
         });
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -10,7 +11,15 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use super::lines::Lines;
+use super::panics;
 use super::settings::{LogFormat, LogSettings};
+
+/// How long the end of the process waits for the last lines.
+const FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// The lines of this process, once the log is set up.
+static INSTALLED: OnceLock<Lines> = OnceLock::new();
 
 /// Changes the level while weir runs. Cheap to clone.
 #[derive(Clone)]
@@ -31,13 +40,35 @@ impl fmt::Debug for LogControl {
     }
 }
 
-/// Makes every line of this process go to the standard error output, as the settings say. Once.
-pub fn install(settings: &LogSettings) -> Result<LogControl, String> {
+/// To be kept until nothing logs any more. Dropping it waits for the last lines to come out, but
+/// not for long: nobody may be reading them.
+#[derive(Debug)]
+#[must_use = "dropped at once, it waits for nothing"]
+pub struct LastLines(Lines);
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_MAX);
+    }
+}
+
+/// Makes every line of this process go to the standard error output, as the settings say, panics
+/// among them. Once. Nobody who logs ever waits for that output.
+pub fn install(settings: &LogSettings) -> Result<(LogControl, LastLines), String> {
     let terminal = std::io::stderr().is_terminal();
-    let (subscriber, control) = subscriber(settings, terminal, std::io::stderr)?;
+    let lines = Lines::start(std::io::stderr())
+        .map_err(|error| format!("no thread to write it: {error}"))?;
+    let (subscriber, control) = subscriber(settings, terminal, lines.clone())?;
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|_| "the log is already set up in this process".to_owned())?;
-    Ok(control)
+    panics::install(lines.clone());
+    let _ = INSTALLED.set(lines.clone());
+    Ok((control, LastLines(lines)))
+}
+
+/// Log lines of this process that were dropped, because nobody read the log in time.
+pub(super) fn lines_dropped() -> u64 {
+    INSTALLED.get().map_or(0, Lines::dropped)
 }
 
 /// Whether a text is a level or a filter, and if not, what is wrong with it. For checking a

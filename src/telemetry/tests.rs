@@ -83,6 +83,7 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
         "weir_request_cost_bytes_bucket{le=\"4294967296\"}",
         "weir_upstream_retries_total",
         "weir_panics_total",
+        "weir_log_lines_dropped_total",
         "weir_connections",
         "weir_upstream_connections",
         "weir_demand_ratio",

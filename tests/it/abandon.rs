@@ -12,6 +12,10 @@ const LOOKING: Duration = Duration::from_millis(150);
 
 const NEVER: &str = "/?sleep_ms=600000";
 
+/// More than hyper reads ahead, and less than the kernel takes from a sender whose bytes nobody
+/// reads: an orderly end behind more than that stays on the client's machine, where nobody sees it.
+const UNREAD: usize = 48 << 10;
+
 /// Every state in which a request body can be while its request waits.
 fn waiting_requests() -> [(&'static str, Vec<u8>); 5] {
     let head = |fields: &str| format!("POST /left HTTP/1.1\r\nhost: test\r\n{fields}\r\n\r\n");
@@ -19,8 +23,8 @@ fn waiting_requests() -> [(&'static str, Vec<u8>); 5] {
     [
         ("no body", get("/left").into_bytes()),
         (
-            "much of a large body unread",
-            with("content-length: 1048576", &vec![b'.'; 256 << 10]),
+            "some of a large body unread",
+            with("content-length: 1048576", &vec![b'.'; UNREAD]),
         ),
         ("a whole body unread", with("content-length: 5", b"whole")),
         (

@@ -2,16 +2,21 @@
 
 mod abandon;
 mod config;
+mod drain;
 mod formula;
 mod gate;
 mod gate_breakdown;
 mod gate_model;
 mod gate_stress;
+mod limits;
 #[cfg(target_os = "linux")]
 mod output;
 mod overload;
 mod panics;
 mod permit;
+mod pool;
 mod queue;
+mod reload;
 mod support;
 mod tidy;
+mod timers;

@@ -67,7 +67,8 @@ async fn a_panic_costs_one_request_and_no_permit() {
                 now.in_flight == 0 && now.available_units == u64::from(now.limit_units)
             })
             .await;
-            let answer = client.get("/").await.expect("the connection lives");
+            let mut next = Client::of(is_h2, data).await;
+            let answer = next.get("/").await.expect("an answer");
             assert_eq!(answer.status, 200);
         }
     }

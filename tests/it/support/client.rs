@@ -109,6 +109,44 @@ impl Client {
         }
     }
 
+    /// The same, but `None` where nothing of the request was sent: the connection was on its way
+    /// out, and any client would take another one.
+    pub(crate) async fn answer_unless_told_to_go(
+        &mut self,
+        mut request: Request<Content>,
+    ) -> Option<hyper::Result<Answer>> {
+        let sent = match self {
+            Self::Http1(sender) => {
+                sender.ready().await.ok()?;
+                let headers = request.headers_mut();
+                headers.insert("host", http::HeaderValue::from_static("test"));
+                sender.try_send_request(request).await
+            }
+            Self::Http2(sender) => {
+                let mut sender = sender.clone();
+                sender.ready().await.ok()?;
+                let uri = format!("http://test{}", request.uri());
+                *request.uri_mut() = uri.parse().expect("a path");
+                sender.try_send_request(request).await
+            }
+        };
+        match sent {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let body = body.collect().await;
+                Some(body.map(|body| Answer {
+                    status: head.status,
+                    headers: head.headers,
+                    body: body.to_bytes(),
+                }))
+            }
+            Err(mut error) => match error.take_message() {
+                Some(_unsent) => None,
+                None => Some(Err(error.into_error())),
+            },
+        }
+    }
+
     /// Sends, and waits for the response head.
     pub(crate) async fn send(
         &mut self,

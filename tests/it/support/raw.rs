@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -169,7 +167,6 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 /// listener and every connection.
 pub(crate) struct RawBackend {
     pub(crate) address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -181,24 +178,15 @@ impl RawBackend {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = accepted.clone();
         let accepting = tokio::spawn(async move {
             let mut serving = tokio::task::JoinSet::new();
+            let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                let number = count.fetch_add(1, Ordering::SeqCst);
                 serving.spawn(serve(Raw::of(stream), number));
+                number += 1;
             }
         });
-        Self {
-            address,
-            accepted,
-            accepting,
-        }
-    }
-
-    pub(crate) fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
+        Self { address, accepting }
     }
 
     pub(crate) fn upstream(&self) -> String {

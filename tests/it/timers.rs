@@ -1,0 +1,256 @@
+//! Every timer has effect: set to 300 ms (or the least that it takes), it ends what it is for, and
+//! not before.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use super::limits::HELLO;
+use super::support::client::{Client, Content, post};
+use super::support::raw::Raw;
+use super::support::{SOON, Setup, Weir, backend, eventually};
+use weir::load::backend::Backend;
+
+const SET: Duration = Duration::from_millis(300);
+
+/// What the machine may be late by, and still not have waited for another timer.
+const LATE: Duration = Duration::from_millis(2500);
+
+async fn weir_with(key: &str) -> (Backend, Weir) {
+    let backend = backend().await;
+    let weir = Setup::new(&backend, 2).set(key, "300ms").start().await;
+    (backend, weir)
+}
+
+/// Fails when the timer did nothing, and when it ran out too early.
+#[track_caller]
+fn assert_took(begun: Instant, set: Duration) {
+    let took = begun.elapsed();
+    // Timers tick in milliseconds.
+    let least = set - Duration::from_millis(5);
+    assert!((least..set + LATE).contains(&took), "took {took:?}");
+}
+
+async fn connection_error(weir: &Weir, kind: &str) {
+    weir.until(kind, SOON, async |weir| {
+        let metrics = weir.metrics().await;
+        metrics.with("weir_connection_errors_total", kind) > 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sniff() {
+    let (_backend, weir) = weir_with("timeouts.sniff").await;
+    for bytes in ["", "PRI * HTTP/2.0\r\n"] {
+        let begun = Instant::now();
+        let mut raw = Raw::with(weir.data, bytes).await;
+        assert_eq!(raw.rest().await, b"");
+        assert_took(begun, SET);
+    }
+    connection_error(&weir, "sniff").await;
+    weir.assert_at_rest(0).await;
+}
+
+#[tokio::test]
+async fn head() {
+    let (_backend, weir) = weir_with("timeouts.head").await;
+    let begun = Instant::now();
+    let mut raw = Raw::with(weir.data, "GET / HTTP/1.1\r\nhost: te").await;
+    assert_eq!(raw.head().await.status, 408);
+    assert_took(begun, SET);
+    connection_error(&weir, "head").await;
+    weir.assert_at_rest(0).await;
+}
+
+#[tokio::test]
+async fn body_idle() {
+    let (_backend, weir) = weir_with("timeouts.body_idle").await;
+    let begun = Instant::now();
+    let slow = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\nsome";
+    let mut raw = Raw::with(weir.data, slow).await;
+    assert_eq!(raw.head().await.status, 408);
+    assert_took(begun, SET);
+
+    let begun = Instant::now();
+    let (pieces, body) = Content::pieces();
+    pieces.send(Bytes::from_static(b"some")).expect("open");
+    let mut client = Client::http2(weir.data).await;
+    let answer = client.answer(post("/", body)).await.expect("an answer");
+    assert_eq!(answer.status, 408);
+    assert_took(begun, SET);
+    weir.assert_at_rest(2).await;
+}
+
+/// Towards a listener whose backlog is full, the kernel drops the first packet of a connection.
+#[tokio::test]
+async fn connect() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a free port");
+    socket.listen(0).expect("a listener");
+    let full = socket.local_addr().expect("a bound socket");
+    let full = full.as_socket().expect("an IPv4 address");
+    let _fill: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(TcpStream::connect(full)))
+        .collect();
+    let weir = Setup::to(&format!("http://{full}"), 2)
+        .set("timeouts.connect", "300ms")
+        .start()
+        .await;
+    let begun = Instant::now();
+    let mut raw = Raw::get(weir.data, "/").await;
+    assert_eq!(raw.head().await.status, 504);
+    assert_took(begun, SET);
+    weir.assert_at_rest(1).await;
+}
+
+#[tokio::test]
+async fn response_head() {
+    let (backend, weir) = weir_with("timeouts.response_head").await;
+    let begun = Instant::now();
+    let mut raw = Raw::get(weir.data, "/?sleep_ms=600000").await;
+    assert_eq!(raw.head().await.status, 504);
+    assert_took(begun, SET);
+    eventually("the backend is told", SOON, || {
+        backend.stats().in_flight == 0
+    })
+    .await;
+    weir.assert_at_rest(1).await;
+}
+
+#[tokio::test]
+async fn response_idle() {
+    let (backend, weir) = weir_with("timeouts.response_idle").await;
+    for is_h2 in [false, true] {
+        let mut client = Client::of(is_h2, weir.data).await;
+        let begun = Instant::now();
+        let answer = client.get("/?bytes=2&chunks=2&gap_ms=600000").await;
+        assert!(answer.is_err(), "half of a response passed for a whole one");
+        assert_took(begun, SET);
+    }
+    eventually("the backend is told", SOON, || {
+        backend.stats().in_flight == 0
+    })
+    .await;
+    weir.assert_at_rest(2).await;
+}
+
+#[tokio::test]
+async fn write_stall_over_http1() {
+    let (backend, weir) = weir_with("timeouts.write_stall").await;
+    let begun = Instant::now();
+    let _never_reads = Raw::get(weir.data, "/?bytes=50000000").await;
+    weir.until_at(1, 0).await;
+    weir.assert_at_rest(1).await;
+    assert_took(begun, SET);
+    connection_error(&weir, "write_stall").await;
+    eventually("the backend is told", SOON, || {
+        backend.stats().in_flight == 0
+    })
+    .await;
+}
+
+/// A stream whose window is shut, on a connection that is well.
+#[tokio::test]
+async fn write_stall_over_http2() {
+    let (_backend, weir) = weir_with("timeouts.write_stall").await;
+    let stream = TcpStream::connect(weir.data).await.expect("it listens");
+    let (mut client, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .await
+        .expect("h2");
+    tokio::spawn(connection);
+    let begun = Instant::now();
+    let request = http::Request::get("http://test/?bytes=100000");
+    let request = request.body(Empty::new()).expect("a request");
+    let response = client.send_request(request).await.expect("a head");
+    assert!(response.into_body().collect().await.is_err(), "reset");
+    assert_took(begun, SET);
+    weir.assert_at_rest(1).await;
+    assert!(!client.is_closed(), "only the stream is ended");
+}
+
+#[tokio::test]
+async fn keep_alive_idle() {
+    let (_backend, weir) = weir_with("timeouts.keep_alive_idle").await;
+    let mut raw = Raw::get(weir.data, "/?sleep_ms=500").await;
+    assert_eq!(raw.response().await.0.status, 200, "busy is not idle");
+    let begun = Instant::now();
+    assert_eq!(raw.rest().await, b"");
+    assert_took(begun, SET);
+    weir.assert_at_rest(1).await;
+}
+
+#[tokio::test]
+async fn h2_idle() {
+    let (_backend, weir) = weir_with("timeouts.h2_idle").await;
+    let mut client = Client::http2(weir.data).await;
+    let answer = client
+        .get("/?sleep_ms=500")
+        .await
+        .expect("busy is not idle");
+    assert_eq!(answer.status, 200);
+    let begun = Instant::now();
+    eventually("closed", SOON, || client.is_closed()).await;
+    assert_took(begun, SET);
+    weir.assert_at_rest(1).await;
+}
+
+/// A client that does not answer pings is taken for dead: a ping after 1 s, half of that to answer.
+#[tokio::test]
+async fn h2_ping() {
+    let backend = backend().await;
+    let weir = Setup::new(&backend, 2)
+        .set("timeouts.h2_ping", "1s")
+        .start()
+        .await;
+    let mut living = Client::http2(weir.data).await;
+    assert_eq!(living.get("/").await.expect("an answer").status, 200);
+    let begun = Instant::now();
+    let mut dead = Raw::with(weir.data, HELLO).await;
+    dead.rest().await;
+    assert_took(begun, Duration::from_millis(1500));
+    assert_eq!(living.get("/").await.expect("still there").status, 200);
+    weir.assert_at_rest(2).await;
+}
+
+/// Spread by a factor of 0.5 to 1.5.
+#[tokio::test]
+async fn connection_age() {
+    let backend = backend().await;
+    let weir = Setup::new(&backend, 2)
+        .set("timeouts.connection_age", "1s")
+        .start()
+        .await;
+    let begun = Instant::now();
+    let mut raw = Raw::get(weir.data, "/").await;
+    assert_eq!(raw.response().await.0.status, 200);
+    assert_eq!(raw.rest().await, b"");
+    assert_took(begun, Duration::from_millis(500));
+    let begun = Instant::now();
+    let mut client = Client::http2(weir.data).await;
+    assert_eq!(client.get("/").await.expect("an answer").status, 200);
+    eventually("told to go", SOON, || client.is_closed()).await;
+    assert_took(begun, Duration::from_millis(500));
+    weir.assert_at_rest(2).await;
+}
+
+/// Looked at once a second.
+#[tokio::test]
+async fn upstream_idle() {
+    let (backend, weir) = weir_with("timeouts.upstream_idle").await;
+    let mut raw = Raw::get(weir.data, "/").await;
+    assert_eq!(raw.response().await.0.status, 200);
+    let begun = Instant::now();
+    assert_eq!(backend.stats().connections, 1);
+    eventually("closed", SOON, || backend.stats().connections == 0).await;
+    assert_took(begun, SET);
+    weir.assert_at_rest(1).await;
+}
