@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +29,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a client to take an answer, from its first byte to its last.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the kernel may hold for a connection, each way; it takes twice that. Left to itself it
+/// would hold megabytes of answers that nobody takes, and charge them to weir's container.
+const SOCKET_BYTES: usize = 32 << 10;
 
 /// After which a connection is told to end, however busy it is.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
@@ -88,6 +93,10 @@ async fn connection(
             answer
         }
     });
+    let socket = SockRef::from(&stream);
+    // At worst they stay as they are.
+    let _ = socket.set_send_buffer_size(SOCKET_BYTES);
+    let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
     let stream = Bounded::new(stream, TAKE_TIMEOUT);
     let mut connection = pin!(
         http1::Builder::new()

@@ -136,6 +136,26 @@ fn the_text_is_what_the_table_says() {
 }
 
 #[test]
+fn the_order_is_always_the_same() {
+    let order = || {
+        let text = Telemetry::new().render(&figures());
+        let names = text
+            .lines()
+            .map(|line| line.rsplit_once(' ').map_or(line, |(name, _)| name));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = order();
+    assert!(first.len() > 100);
+    for (line, expected) in order().iter().zip(&first) {
+        assert_eq!(line, expected);
+    }
+    let at = |name: &str| first.iter().position(|line| line == name).expect(name);
+    let buckets = ["0.005", "0.25", "10", "+Inf"]
+        .map(|le| at(&format!("weir_service_seconds_bucket{{le=\"{le}\"}}")));
+    assert!(buckets.is_sorted(), "{buckets:?}");
+}
+
+#[test]
 fn counters_show_the_counts() {
     let telemetry = Telemetry::new();
     let metrics = &telemetry.metrics;

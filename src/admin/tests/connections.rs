@@ -1,5 +1,6 @@
 //! Connections are kept for a while, and nobody can hold the port with them.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,16 @@ async fn ask(stream: &mut TcpStream) {
 async fn assert_closed(stream: &mut TcpStream) {
     let end = within(stream.read(&mut [0; 1])).await;
     assert!(matches!(end, Ok(0) | Err(_)), "closed");
+}
+
+const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nhost: weir\r\n\r\n";
+
+/// One that can hold little, so that what is not read soon stands.
+async fn connect_small(at: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.set_send_buffer_size(4096).expect("a small buffer");
+    socket.connect(at).await.expect("accepted")
 }
 
 #[tokio::test]
@@ -71,20 +82,37 @@ async fn an_idle_connection_is_closed_after_five_seconds() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_take_its_answers_is_cut_off_after_five_seconds() {
+    let port = Port::open().await;
+    let stream = connect_small(port.at).await;
+    let begun = Instant::now();
+    let scrapes = SCRAPE.repeat(100);
+    // Takes requests until its answers stand, and then none until the end.
+    loop {
+        within(stream.writable()).await.expect("it can be told");
+        match stream.try_write(scrapes.as_bytes()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(4), "{took:?}");
+    port.close().await;
+}
+
+#[tokio::test]
 async fn liveness_is_answered_whoever_else_is_connected() {
     let port = Port::open().await;
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(connect(port.at).await);
     }
-    let scrapes = "GET /metrics HTTP/1.1\r\nhost: weir\r\n\r\n".repeat(400);
     let mut deaf = Vec::new();
     for _ in 0..64 {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("a small buffer");
-        let mut stream = socket.connect(port.at).await.expect("accepted");
+        let stream = connect_small(port.at).await;
         // What does not fit is not sent: this client does nothing but hold.
-        let _ = stream.write_all(scrapes.as_bytes()).await;
+        let _ = stream.try_write(SCRAPE.repeat(400).as_bytes());
         deaf.push(stream);
     }
     for _ in 0..3 {
