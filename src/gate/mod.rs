@@ -320,6 +320,24 @@ impl Gate {
     }
 }
 
+/// Whoever holds a permit or a place holds the core, too: when it goes, all must have come back.
+#[cfg(debug_assertions)]
+impl Drop for Core {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let available = self.semaphore.available_permits() as u64;
+        assert_eq!(self.held.read(), (0, 0), "permits that never came back");
+        assert_eq!(self.queued.read(), (0, 0), "room that was never freed");
+        assert_eq!(
+            (available, self.debt.load(Ordering::SeqCst)),
+            (u64::from(self.limit_units()), 0),
+            "units lost or made"
+        );
+    }
+}
+
 impl Core {
     fn limit_units(&self) -> u32 {
         self.limit_units.load(Ordering::Acquire)

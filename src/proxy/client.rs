@@ -22,6 +22,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::linger::Linger;
+use super::place::Place;
 use super::stall::Pulse;
 
 /// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
@@ -44,11 +45,15 @@ pub(super) struct Client {
     /// Whether it speaks HTTP/2.
     pub(super) is_h2: bool,
     socket: Arc<OwnedWriteHalf>,
+    /// Given up when the last who knows the client lets go: a tunnel outlives its connection.
+    _place: Place,
     stage: AtomicU8,
     /// Requests in progress: more than one only on HTTP/2.
     active: AtomicU32,
     /// Requests ever begun on this connection.
     begun: AtomicU32,
+    /// It is to go: its connection has grown old.
+    is_leaving: AtomicBool,
     /// A request's body has not been read to its end, so closing at once could destroy the answer.
     upload_open: AtomicBool,
     /// Bytes came after the end of the request that is being served: of the next one's head.
@@ -58,7 +63,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(peer: SocketAddr, socket: Arc<OwnedWriteHalf>, is_h2: bool) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        socket: Arc<OwnedWriteHalf>,
+        is_h2: bool,
+        place: Place,
+    ) -> Self {
         let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .expect("an address is a valid header value");
         Self {
@@ -66,9 +76,11 @@ impl Client {
             peer_ip,
             is_h2,
             socket,
+            _place: place,
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
             begun: AtomicU32::new(0),
+            is_leaving: AtomicBool::new(false),
             upload_open: AtomicBool::new(false),
             head_ahead: AtomicBool::new(false),
             next_pulse: Mutex::new(None),
@@ -102,9 +114,26 @@ impl Client {
         self.active.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether any request was ever begun here.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) > 0
+    /// How many requests were ever begun here.
+    pub(super) fn begun(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// From now on responses tell it to go.
+    pub(super) fn set_leaving(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether responses tell it to go.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// Makes the close of its connection a reset, which nobody takes for the end of a response.
+    pub(super) fn reset_at_close(&self) {
+        let socket: &TcpStream = (*self.socket).as_ref();
+        // A socket that is gone already needs no reset.
+        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Says whether a request body is left unread.
@@ -194,12 +223,16 @@ impl ClientIo {
         (*self.client.socket).as_ref()
     }
 
-    /// Bytes of a new head start its clock.
+    /// Bytes of a new head start its clock; at once, or when the request before it is over.
     fn note_read(&self) {
-        let _ =
-            self.client
-                .stage
-                .compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        let client = &self.client;
+        match client.stage.load(Ordering::Relaxed) {
+            IDLE => client.stage.store(HEAD, Ordering::Relaxed),
+            BUSY if !client.upload_open.load(Ordering::Relaxed) => {
+                client.head_ahead.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
     }
 
     /// Writes as soon as the socket takes something, and gives up on a client that does not read.

@@ -1,6 +1,5 @@
 //! One client connection: which protocol, which limits, and the timers that hyper does not keep.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -20,8 +19,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::client::{Client, ClientIo, WRITE_STALL};
+use super::error::ClientGone;
 use super::guarded::Guarded;
 use super::handle::handle;
+use super::place::Place;
 use super::respond::{Dialect, ResponseBody};
 use super::settings::Settings;
 use super::sniff::{Sniffed, sniff};
@@ -44,7 +45,13 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
     content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"slow head\"\r\n\r\n";
 
 /// Serves one client connection to its end.
-pub(super) async fn serve(shared: Arc<Shared>, worker: usize, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    worker: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
     let settings = shared.settings.load_full();
     // A client that is gone already fails at the first read.
     let _ = stream.set_nodelay(true);
@@ -67,14 +74,16 @@ pub(super) async fn serve(shared: Arc<Shared>, worker: usize, stream: TcpStream,
     let connection = Arc::new(Connection {
         shared,
         worker,
-        client: Arc::new(Client::new(peer, Arc::new(write), is_h2)),
+        client: Arc::new(Client::new(peer, Arc::new(write), is_h2, place)),
     });
     let ended = if is_h2 {
         serve_http2(&connection, &settings, read, ahead).await
     } else {
         serve_http1(&connection, &settings, read, ahead).await
     };
-    if let Err(error) = ended {
+    if let Err(error) = ended
+        && !is_client_gone(&error)
+    {
         let kind = kind_of(&error, is_h2);
         events::connection_error(&connection.shared.telemetry, kind, Some(peer), &error);
     }
@@ -124,8 +133,8 @@ async fn serve_http1(
                 client.write_past(REQUEST_TIMEOUT);
                 return Ok(());
             }
-            // Responses say `connection: close` meanwhile; who is idle may still send one more.
-            Event::Leave => {}
+            // Its next response says `connection: close`; who is idle may still send one more.
+            Event::Leave => client.set_leaving(),
             Event::Close => {
                 // A request may be on its way through the kernel: one more look.
                 tokio::task::yield_now().await;
@@ -196,8 +205,8 @@ fn service(
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<ResponseBody>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static,
+    Error = ClientGone,
+    Future = impl Future<Output = Result<Response<ResponseBody>, ClientGone>> + Send + 'static,
 > {
     let connection = connection.clone();
     service_fn(move |request: Request<Incoming>| {
@@ -213,6 +222,11 @@ fn service(
 
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// A client that left while its request was waited for has been counted with the request.
+fn is_client_gone(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<ClientGone>)
 }
 
 fn kind_of(error: &hyper::Error, is_h2: bool) -> ConnectionError {
@@ -253,6 +267,8 @@ struct Watch<'a> {
     /// On HTTP/2: how long without a stream. HTTP/1 has hyper's timer for it.
     idle: Option<Duration>,
     idle_timer: Option<Pin<Box<Sleep>>>,
+    /// Requests begun as of the last look.
+    begun: u32,
     age_timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -271,6 +287,7 @@ impl<'a> Watch<'a> {
             head_timer: None,
             idle: client.is_h2.then_some(settings.timeouts.h2_idle),
             idle_timer: None,
+            begun: 0,
             age_timer: (!age.is_zero()).then(|| {
                 let age = connection.shared.pace.jittered(age);
                 Box::pin(sleep(age))
@@ -314,13 +331,19 @@ impl<'a> Watch<'a> {
     fn poll_timers(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<Event> {
         // A client that has not asked for anything yet is let to: a GOAWAY before its first
         // request would look like a failure to it.
-        if stage >= Stage::Leaving && !self.has_left && self.client.has_begun() {
+        let begun = self.client.begun();
+        if stage >= Stage::Leaving && !self.has_left && begun > 0 {
             self.has_left = true;
             return Poll::Ready(Event::Leave);
         }
         let is_slow = !self.client.is_h2 && self.client.is_sending_head();
         if poll_timer(&mut self.head_timer, is_slow, self.head, cx) {
             return Poll::Ready(Event::HeadTimeout);
+        }
+        if begun != self.begun {
+            // There were streams since the last look, though none may be open now.
+            self.begun = begun;
+            self.idle_timer = None;
         }
         if let Some(idle) = self.idle
             && poll_timer(&mut self.idle_timer, self.client.is_idle(), idle, cx)
@@ -332,7 +355,7 @@ impl<'a> Watch<'a> {
             && age.as_mut().poll(cx).is_ready()
         {
             self.age_timer = None;
-            return Poll::Ready(Event::Close);
+            return Poll::Ready(Event::Leave);
         }
         Poll::Pending
     }

@@ -1,5 +1,6 @@
 //! Going away without losing a request.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -13,17 +14,20 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long nothing may happen before connections that only idle are closed.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long tunnels get to end by themselves once they are told.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// How long connections get to end by themselves once they are told.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Proxy {
-    /// Goes from serving to stopped. `accepting` is ended by the caller when this enters
+    /// Goes from serving to stopped. [`Proxy::accept`] is to be ended when this enters
     /// [`Phase::Draining`]. Returns how many requests were left over.
     ///
     /// 1. Lame duck: everything is served, and told to go.
-    /// 2. Draining: no new connections; what comes on open ones is served, until `timeout` less
-    ///    `max_wait`, so that who is queued last can still be served in time.
-    /// 3. From then on new requests are refused, and tunnels told to end.
+    /// 2. Draining: no new connections; what comes on open ones is served.
+    /// 3. When [`PARTING`] is left, tunnels are told to end; when `max_wait` is left, new requests
+    ///    are refused, so that who is queued last can still be served in time.
     /// 4. Connections that only idle are closed last: a request may be on its way on one of them.
     pub async fn drain(&self, lifecycle: &Lifecycle, settings: &DrainSettings) -> u64 {
         lifecycle.enter(Phase::LameDuck);
@@ -32,14 +36,20 @@ impl Proxy {
 
         lifecycle.enter(Phase::Draining);
         self.shared.enter(Stage::Draining);
-        let deadline = Instant::now() + settings.timeout;
+        let begun = Instant::now();
+        let deadline = begun + settings.timeout;
         let max_wait = self.shared.gate.bounds().max_wait;
-        let refuse_at = Instant::now() + settings.timeout.saturating_sub(max_wait);
-        if timeout_at(refuse_at, self.quiet()).await.is_err() {
+        let part_at = begun + settings.timeout.saturating_sub(max_wait.max(PARTING));
+        let refuse_at = begun + settings.timeout.saturating_sub(max_wait);
+        let mut is_quiet = timeout_at(part_at, self.quiet()).await.is_ok();
+        if !is_quiet {
+            self.shared.enter(Stage::Parting);
+            is_quiet = timeout_at(refuse_at, self.quiet()).await.is_ok();
+        }
+        if !is_quiet {
             self.shared.gate.refuse_new();
             self.shared.enter(Stage::Refusing);
-            // At rest for the time of one look is enough now: nobody new gets in.
-            let _ = timeout_at(deadline - GOODBYE.min(max_wait), self.at_rest()).await;
+            let _ = timeout_at(deadline, self.at_rest()).await;
         }
         self.shared.enter(Stage::Closing);
         let _ = timeout_at(deadline, self.at_rest()).await;
@@ -53,8 +63,7 @@ impl Proxy {
     }
 
     fn requests_left(&self) -> u64 {
-        let gate = self.shared.gate.snapshot();
-        u64::from(gate.in_flight) + u64::from(gate.queued)
+        self.shared.requests.load(Ordering::Acquire)
     }
 
     /// Resolves when no request has begun or ended for a while and none is in progress, or no

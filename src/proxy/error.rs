@@ -4,6 +4,14 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::telemetry::UpstreamError;
+
+/// There is nobody to answer: the connection is closed without a word, since whatever it said
+/// could be taken for the answer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client left")]
+pub(super) struct ClientGone;
+
 /// A request that failed after it was admitted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
@@ -59,6 +67,18 @@ impl ProxyError {
             | Self::UnaskedUpgrade => "14",
             Self::ResponseHeadTimeout | Self::UploadStalled => "4",
             Self::UploadBroken | Self::ClientGone => "1",
+        }
+    }
+
+    /// What it counts as, if it is the upstream's.
+    pub(super) fn upstream_kind(&self) -> Option<UpstreamError> {
+        match self {
+            Self::Connect(_) => Some(UpstreamError::Connect),
+            Self::ConnectTimeout => Some(UpstreamError::ConnectTimeout),
+            Self::Broken(_) => Some(UpstreamError::Reset),
+            Self::Protocol(_) | Self::UnaskedUpgrade => Some(UpstreamError::Protocol),
+            Self::ResponseHeadTimeout => Some(UpstreamError::ResponseHeadTimeout),
+            Self::UploadStalled | Self::UploadBroken | Self::ClientGone => None,
         }
     }
 

@@ -10,10 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
+use super::client::Client;
 use super::error::ProxyError;
 use super::patience::{End, Patience};
 use super::record::Record;
@@ -81,10 +83,17 @@ impl Exchange {
     }
 
     /// Takes hold of a connection; what was held before is let go of.
-    pub(super) fn hold(&mut self, link: Link, upload: Option<Arc<UploadState>>) -> &mut Link {
+    pub(super) fn hold(&mut self, link: Link, upload: Option<Arc<UploadState>>) {
         self.link = link;
         self.upload = upload;
-        &mut self.link
+    }
+
+    /// The same with a shared connection, which is not to be used again.
+    pub(super) fn retire_link(&mut self) {
+        if let Link::Http2(stream) = &self.link {
+            stream.retire();
+        }
+        self.drop_link();
     }
 
     /// Lets go of a connection that turned out dead before the request was on it.
@@ -111,8 +120,8 @@ impl Exchange {
     }
 
     /// The request failed with an answer of weir's own.
-    pub(super) fn fail(mut self, error: &ProxyError) {
-        self.record().fail(error);
+    pub(super) fn fail(mut self, error: &ProxyError, status: StatusCode) {
+        self.record().fail(error, status.as_u16());
         self.cancel_grace = Duration::ZERO;
     }
 
@@ -176,6 +185,8 @@ pub(super) struct HeldBody {
     patience: Patience,
     /// On HTTP/2: tells the stream's watch whether the client reads.
     pulse: Option<Arc<Pulse>>,
+    /// The client that takes the close of its connection for the end of the response.
+    until_close: Option<Arc<Client>>,
 }
 
 impl HeldBody {
@@ -184,12 +195,14 @@ impl HeldBody {
         exchange: Exchange,
         patience: Patience,
         pulse: Option<Arc<Pulse>>,
+        until_close: Option<Arc<Client>>,
     ) -> Self {
         let mut held = Self {
             body,
             exchange: Some(exchange),
             patience,
             pulse,
+            until_close,
         };
         held.complete_if_over();
         held
@@ -208,6 +221,9 @@ impl HeldBody {
     }
 
     fn break_off(&mut self, kind: UpstreamError, error: BodyError) -> BodyError {
+        if let Some(client) = &self.until_close {
+            client.reset_at_close();
+        }
         if let Some(exchange) = self.exchange.take() {
             exchange.break_off(kind, &error);
         }

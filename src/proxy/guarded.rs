@@ -1,6 +1,5 @@
 //! A request whose handling panics gets its 500, and everything it held comes back.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -11,6 +10,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 use super::Shared;
+use super::error::ClientGone;
 use super::respond::{self, Dialect, ResponseBody};
 use crate::telemetry::{Source, events};
 
@@ -36,15 +36,15 @@ impl<F> Guarded<F> {
 
 impl<F> Future for Guarded<F>
 where
-    F: Future<Output = Response<ResponseBody>>,
+    F: Future<Output = Result<Response<ResponseBody>, ClientGone>>,
 {
-    type Output = Result<Response<ResponseBody>, Infallible>;
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         // Unwinding has dropped what the handling held by the time this returns.
         match catch_unwind(AssertUnwindSafe(|| this.handling.poll(cx))) {
-            Ok(polled) => polled.map(Ok),
+            Ok(polled) => polled,
             Err(panic) => {
                 let words = panic
                     .downcast_ref::<&str>()

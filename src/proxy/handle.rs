@@ -10,6 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::error::ClientGone;
 use super::exchange::Exchange;
 use super::forward::{Forward, forward};
 use super::headers::{self, Hop};
@@ -42,7 +43,7 @@ pub(super) async fn handle(
     mut request: Request<Incoming>,
     dialect: Dialect,
     pulse: Option<Arc<Pulse>>,
-) -> Response<ResponseBody> {
+) -> Result<Response<ResponseBody>, ClientGone> {
     let shared = &connection.shared;
     let client = &connection.client;
     let settings = shared.settings.load_full();
@@ -63,26 +64,27 @@ pub(super) async fn handle(
         Ok(head) => head,
         Err(refusal) => {
             record.refuse(refusal.status.as_u16());
-            return respond::refused(dialect, refusal);
+            return Ok(respond::refused(dialect, refusal));
         }
     };
 
     let permit = match admit(&connection, &mut record, &body).await {
         Admission::Admitted(permit) => permit,
         Admission::Rejected(reason) => {
-            let status = respond::reject_status(&settings.reject, reason);
-            record.reject(reason, status.as_u16());
             let mut response = respond::rejected(shared, &settings.reject, dialect, reason);
-            if expects || !discard(&mut body).await || shared.tells_to_go() {
-                respond::close(&mut response, dialect);
-            } else {
+            record.reject(reason, response.status().as_u16());
+            let is_read = !expects && discard(&mut body).await;
+            if is_read {
                 client.set_upload_open(false);
             }
-            return response;
+            if !is_read || connection.tells_to_go() {
+                respond::close(&mut response, dialect);
+            }
+            return Ok(response);
         }
         Admission::Abandoned => {
             record.abandon();
-            return Response::new(ResponseBody::Own(None));
+            return Err(ClientGone);
         }
     };
 
@@ -94,11 +96,11 @@ pub(super) async fn handle(
         dialect,
         pulse,
     };
-    let mut response = forward(client, &settings, exchange, request).await;
-    if shared.tells_to_go() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+    let mut response = forward(client, &settings, exchange, request).await?;
+    if connection.tells_to_go() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         respond::close(&mut response, dialect);
     }
-    response
+    Ok(response)
 }
 
 enum Admission {

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::Shared;
 use super::worker::Worker;
@@ -33,20 +34,40 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until it is dropped.
-pub(super) async fn accept(shared: &Arc<Shared>, workers: &[Worker], listener: TcpListener) {
+/// Accepts until it is told to stop; then what the kernel has accepted already, and no more.
+pub(super) async fn accept(
+    shared: &Arc<Shared>,
+    workers: &[Worker],
+    listener: TcpListener,
+    until: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        biased;
+        () = until => {}
+        () = accept_all(shared, workers, &listener) => {}
+    }
+    // Closing the port would reset who is in its backlog.
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut cx) {
+        give(shared, workers, stream, peer);
+    }
+}
+
+fn give(shared: &Arc<Shared>, workers: &[Worker], stream: TcpStream, peer: SocketAddr) {
+    let worker = workers.iter().min_by_key(|worker| worker.load());
+    if let (Ok(stream), Some(worker)) = (stream.into_std(), worker) {
+        worker.give(shared, stream, peer);
+    }
+}
+
+async fn accept_all(shared: &Arc<Shared>, workers: &[Worker], listener: &TcpListener) {
     let mut pause = PAUSE_MIN;
     loop {
         wait_for_place(shared).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                let Ok(stream) = stream.into_std() else {
-                    continue;
-                };
-                if let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) {
-                    worker.give(shared, stream, peer);
-                }
+                give(shared, workers, stream, peer);
             }
             // The client went away while it waited: no trouble of ours.
             Err(error) if is_the_clients(&error) => {}

@@ -35,6 +35,8 @@ mod linger;
 mod listen;
 mod pace;
 mod patience;
+mod pipe;
+mod place;
 mod pool;
 mod record;
 mod respond;
@@ -48,6 +50,7 @@ mod worker;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -86,6 +89,8 @@ struct Shared {
     pool: Arc<Pool>,
     pace: Pace,
     stage: watch::Sender<Stage>,
+    /// Requests in progress: neither answered nor let go.
+    requests: AtomicU64,
     /// A client connection has ended.
     place_freed: Notify,
     /// What names the backend to itself when the client names nothing.
@@ -102,6 +107,13 @@ struct Connection {
     client: Arc<Client>,
 }
 
+impl Connection {
+    /// Whether responses tell the client to close the connection.
+    fn tells_to_go(&self) -> bool {
+        self.client.is_leaving() || *self.shared.stage.borrow() >= Stage::Leaving
+    }
+}
+
 /// How far the proxy is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -111,7 +123,9 @@ enum Stage {
     Leaving,
     /// The same without new connections.
     Draining,
-    /// New requests are refused, tunnels told to end.
+    /// Tunnels are told to end.
+    Parting,
+    /// New requests are refused.
     Refusing,
     /// What idles is closed.
     Closing,
@@ -136,6 +150,7 @@ impl Proxy {
             pool: Arc::new(pool),
             pace: Pace::default(),
             stage: watch::Sender::new(Stage::Serving),
+            requests: AtomicU64::new(0),
             place_freed: Notify::new(),
             upstream_host,
             clock,
@@ -147,9 +162,9 @@ impl Proxy {
         Ok(Self { shared, workers })
     }
 
-    /// Accepts connections until it is dropped.
-    pub async fn accept(&self, listener: TcpListener) {
-        listen::accept(&self.shared, &self.workers, listener).await;
+    /// Accepts connections until it is told to stop, then closes the port.
+    pub async fn accept(&self, listener: TcpListener, until: impl Future<Output = ()>) {
+        listen::accept(&self.shared, &self.workers, listener, until).await;
     }
 
     /// Takes over new settings: requests that come see them at once, open connections keep the
@@ -199,11 +214,6 @@ impl Shared {
 
     fn enter(&self, stage: Stage) {
         self.stage.send_replace(stage);
-    }
-
-    /// Whether responses tell clients to close their connection.
-    fn tells_to_go(&self) -> bool {
-        *self.stage.borrow() >= Stage::Leaving
     }
 
     /// When a refused client should come back, in seconds.

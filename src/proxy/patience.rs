@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::client::Client;
+use super::upload::UploadState;
 
 /// How often the client is looked for while the backend is silent.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -30,6 +31,8 @@ pub(super) struct Patience {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     deadline: Option<Instant>,
+    /// What is still being sent, and how much of it had been at the last look.
+    upload: Option<(Arc<UploadState>, u32)>,
 }
 
 impl Patience {
@@ -39,7 +42,16 @@ impl Patience {
             limit,
             timer: None,
             deadline: None,
+            upload: None,
         }
+    }
+
+    /// While this upload gets on, the backend is not waited for.
+    pub(super) fn during(&mut self, upload: Option<Arc<UploadState>>) {
+        self.upload = upload.map(|upload| {
+            let frames = upload.frames();
+            (upload, frames)
+        });
     }
 
     /// The backend gave a sign: the time starts again at the next wait.
@@ -50,7 +62,7 @@ impl Patience {
     /// Ready when there is no point in waiting on.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
-        let deadline = *self.deadline.get_or_insert(now + self.limit);
+        let mut deadline = *self.deadline.get_or_insert(now + self.limit);
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline.min(now + LOOK_AGAIN))));
@@ -60,6 +72,13 @@ impl Patience {
                 return Poll::Ready(End::ClientGone);
             }
             let now = Instant::now();
+            if let Some((upload, seen)) = &mut self.upload
+                && upload.frames() != *seen
+            {
+                *seen = upload.frames();
+                deadline = now + self.limit;
+                self.deadline = Some(deadline);
+            }
             if now >= deadline {
                 return Poll::Ready(End::TimedOut);
             }

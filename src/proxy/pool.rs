@@ -276,7 +276,9 @@ impl Pool {
 impl Shard {
     fn open_stream(&self, streams: u32) -> Option<Stream> {
         let mut shared = self.shared.lock().expect("nothing panics under it");
-        shared.retain(|connection| !connection.sender.is_closed());
+        shared.retain(|connection| {
+            !connection.sender.is_closed() && !connection.is_retired.load(Ordering::Relaxed)
+        });
         shared
             .iter()
             .filter(|connection| connection.streams.load(Ordering::Relaxed) < streams)

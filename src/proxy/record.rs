@@ -1,6 +1,7 @@
 //! One request's record: counted exactly once, whatever ends it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, Uri};
@@ -11,7 +12,7 @@ use super::client::Client;
 use super::error::ProxyError;
 use crate::admission::{Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
-use crate::telemetry::{Metrics, Source, WaitEnd};
+use crate::telemetry::{ConnectionError, Metrics, Source, WaitEnd};
 
 /// What is known of a request so far. Dropping it counts it.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl Record {
     pub(super) fn begin<B>(connection: &Connection, request: &Request<B>) -> Self {
         let shared = connection.shared.clone();
         connection.client.begin_request();
+        shared.requests.fetch_add(1, Ordering::Relaxed);
         Self {
             client: connection.client.clone(),
             method: request.method().clone(),
@@ -83,12 +85,20 @@ impl Record {
         self.answer(Source::Upstream, status);
     }
 
-    /// Failed, by the upstream, the client's body, or a client that left.
-    pub(super) fn fail(&mut self, error: &ProxyError) {
+    /// Failed, by the upstream, the client's body, or a client that left. `status` is what the
+    /// client is sent.
+    pub(super) fn fail(&mut self, error: &ProxyError, status: u16) {
         if matches!(error, ProxyError::ClientGone) {
             return self.finish(Outcome::Cancelled);
         }
-        self.answer(Source::Weir, error.status().as_u16());
+        let telemetry = &self.shared.telemetry;
+        if let Some(kind) = error.upstream_kind() {
+            events::upstream_error(telemetry, kind, error);
+        } else if matches!(error, ProxyError::UploadStalled) {
+            let peer = Some(self.client.peer);
+            events::connection_error(telemetry, ConnectionError::BodyIdle, peer, error);
+        }
+        self.answer(Source::Weir, status);
         self.finish(Outcome::Failed);
     }
 
@@ -149,5 +159,6 @@ impl Drop for Record {
         };
         events::finished(&self.shared.telemetry, &finished);
         self.client.end_request();
+        self.shared.requests.fetch_sub(1, Ordering::Release);
     }
 }

@@ -88,6 +88,13 @@ impl Dialect {
     }
 }
 
+impl Dialect {
+    /// Whether the client may take the close of the connection for the end of a response.
+    pub(super) fn reads_until_close(self) -> bool {
+        self.version <= Version::HTTP_10
+    }
+}
+
 fn accepts_json(accept: &HeaderValue) -> bool {
     accept
         .as_bytes()
@@ -140,7 +147,7 @@ pub(super) fn rejected(
 }
 
 /// The HTTP status of a reject.
-pub(super) fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
+fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
     if reason.is_capacity() {
         settings.status
     } else {
@@ -177,20 +184,25 @@ pub(super) fn refused(dialect: Dialect, refusal: Refusal) -> Response<ResponseBo
     response
 }
 
-/// An admitted request that got no response from the upstream.
+/// An admitted request that got no response from the upstream, or whose body broke off.
 pub(super) fn failed(dialect: Dialect, error: &ProxyError) -> Response<ResponseBody> {
-    let mut response = if dialect.is_grpc {
-        grpc(
-            HeaderValue::from_static(error.grpc_status()),
+    let (message, text, json) = if error.upstream_kind().is_some() {
+        (
             "weir: no response from the upstream",
-        )
-    } else {
-        plain(
-            dialect,
-            error.status(),
             "weir: no response from the upstream\n",
             r#"{"type":"about:blank","title":"no response from the upstream"}"#,
         )
+    } else {
+        (
+            "weir: the request body did not arrive whole",
+            "weir: the request body did not arrive whole\n",
+            r#"{"type":"about:blank","title":"the request body did not arrive whole"}"#,
+        )
+    };
+    let mut response = if dialect.is_grpc {
+        grpc(HeaderValue::from_static(error.grpc_status()), message)
+    } else {
+        plain(dialect, error.status(), text, json)
     };
     response
         .headers_mut()

@@ -59,7 +59,7 @@ pub(super) fn open(
                     idle,
                     async move {
                         // An error says that weir is gone, and the tunnel with it.
-                        let _ = stage.wait_for(|stage| *stage >= Stage::Refusing).await;
+                        let _ = stage.wait_for(|stage| *stage >= Stage::Parting).await;
                     },
                 )
                 .await;

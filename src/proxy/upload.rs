@@ -4,7 +4,7 @@
 //! response's side.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::client::Client;
+use super::pipe;
 
 /// Still being sent.
 const OPEN: u8 = 0;
@@ -32,12 +33,29 @@ const CUT: u8 = 4;
 #[derive(Debug)]
 pub(super) struct UploadState {
     state: AtomicU8,
+    frames: AtomicU32,
     waker: Mutex<Option<Waker>>,
     /// The body was dropped: nobody sends it any more.
     released: Notify,
 }
 
 impl UploadState {
+    /// Whether it is still being sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OPEN
+    }
+
+    /// How many frames have been passed on.
+    pub(super) fn frames(&self) -> u32 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was cut short; if not, the task is woken when it is.
+    pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        *self.waker.lock().expect("nothing panics under it") = Some(cx.waker().clone());
+        self.state.load(Ordering::Acquire) == CUT
+    }
+
     /// Whether the whole body has been passed on.
     pub(super) fn is_complete(&self) -> bool {
         self.state.load(Ordering::Acquire) == COMPLETE
@@ -107,6 +125,7 @@ impl Upload {
         }
         let state = Arc::new(UploadState {
             state: AtomicU8::new(OPEN),
+            frames: AtomicU32::new(0),
             waker: Mutex::new(None),
             released: Notify::new(),
         });
@@ -164,9 +183,11 @@ impl OpenUpload {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        pipe::polled(&self.state);
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
+                self.state.frames.fetch_add(1, Ordering::Relaxed);
                 if self.body.is_end_stream() {
                     self.complete();
                 }
@@ -189,8 +210,7 @@ impl OpenUpload {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        *self.state.waker.lock().expect("nothing panics under it") = Some(cx.waker().clone());
-        if self.state.state.load(Ordering::Acquire) == CUT {
+        if self.state.is_cut(cx) {
             return Poll::Ready(Some(Err(UploadError::Cut)));
         }
         let deadline = Instant::now() + self.idle;

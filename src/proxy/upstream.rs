@@ -4,18 +4,19 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::pipe::PipeExecutor;
 use super::pool::Room;
 use super::settings::{Settings, UpstreamAddress};
 use super::upload::Upload;
@@ -52,6 +53,8 @@ pub(super) struct Http2 {
     pub(super) sender: http2::SendRequest<Upload>,
     pub(super) streams: AtomicU32,
     pub(super) idle_since: std::sync::Mutex<Instant>,
+    /// The backend has said that it takes nothing more here.
+    pub(super) is_retired: AtomicBool,
 }
 
 /// One stream's share of an HTTP/2 connection; dropping it gives it back.
@@ -68,6 +71,11 @@ impl Stream {
 
     pub(super) fn sender(&self) -> http2::SendRequest<Upload> {
         self.connection.sender.clone()
+    }
+
+    /// No further stream begins on this connection.
+    pub(super) fn retire(&self) {
+        self.connection.is_retired.store(true, Ordering::Relaxed);
     }
 }
 
@@ -119,7 +127,7 @@ where
 
 /// Connects and shakes hands in HTTP/2, by prior knowledge.
 pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result<Http2> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(PipeExecutor);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -135,11 +143,12 @@ pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result
         sender,
         streams: AtomicU32::new(0),
         idle_since: std::sync::Mutex::new(Instant::now()),
+        is_retired: AtomicBool::new(false),
     })
 }
 
 async fn handshake_http2<S>(
-    builder: &http2::Builder<TokioExecutor>,
+    builder: &http2::Builder<PipeExecutor>,
     stream: S,
     room: Room,
 ) -> io::Result<http2::SendRequest<Upload>>

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::connection;
+use super::place::Place;
 
 /// How often a worker shows that it moves, and closes idle upstream connections.
 const BEAT: Duration = Duration::from_secs(1);
@@ -22,29 +23,6 @@ pub(super) struct Accepted {
     pub(super) stream: std::net::TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
-}
-
-/// A connection's place among those that are open; dropping it gives it up.
-#[derive(Debug)]
-pub(super) struct Place {
-    shared: Arc<Shared>,
-    load: Arc<AtomicUsize>,
-}
-
-impl Place {
-    fn take(shared: Arc<Shared>, load: Arc<AtomicUsize>) -> Self {
-        load.fetch_add(1, Ordering::Relaxed);
-        shared.telemetry.metrics.connection_opened();
-        Self { shared, load }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Relaxed);
-        self.shared.telemetry.metrics.connection_closed();
-        self.shared.place_freed.notify_one();
-    }
 }
 
 /// One worker thread.
@@ -133,11 +111,7 @@ async fn work(
             next = accepted.recv() => {
                 let Some(Accepted { stream, peer, place }) = next else { return };
                 let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    connection::serve(shared, number, stream, peer).await;
-                });
+                tokio::spawn(connection::serve(shared.clone(), number, stream, peer, place));
             }
             _ = tick.tick() => {
                 beat.store(shared.millis(), Ordering::Relaxed);

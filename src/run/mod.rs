@@ -1,20 +1,22 @@
 //! The sidecar as a whole: everything is put together here, and taken apart in the right order.
 //!
 //! Workers have threads and runtimes of their own. One more runtime, on the calling thread,
-//! accepts connections, answers on the admin port, watches the configuration, and follows signals.
+//! accepts connections, answers on the admin port and follows signals; what may block, the reading
+//! of the configuration, is done off it.
 
 mod reload;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::time::interval;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::{self, Admin, Hooks};
 use crate::config::{self, Loaded, Problems, Sources};
@@ -23,7 +25,7 @@ use crate::lifecycle::{Lifecycle, Phase, Signals, Told};
 use crate::proxy::{self, Proxy};
 use crate::telemetry::log::{self, LogControl};
 use crate::telemetry::{Telemetry, events};
-use reload::Current;
+use reload::{Applied, Current};
 
 /// How often the configuration is looked at. By content, so that the link swaps of a `ConfigMap`
 /// are seen as well as edits.
@@ -69,37 +71,45 @@ impl fmt::Display for NotStarted {
 /// Runs the sidecar until it has drained. Blocks the calling thread.
 #[must_use]
 pub fn run(sources: Sources) -> Ended {
-    // Taken first: a change between loading and polling must not go unseen.
-    let fingerprint = sources.fingerprint();
-    let loaded = match config::load(&sources) {
-        Ok(loaded) => loaded,
-        Err(problems) => return Ended::InvalidConfig(problems),
-    };
-    match start(sources, loaded, fingerprint) {
-        Ok(ended) => ended,
-        Err(not_started) => Ended::NotStarted(not_started),
-    }
-}
-
-fn start(sources: Sources, loaded: Loaded, fingerprint: u64) -> Result<Ended, NotStarted> {
-    let log = log::install(&loaded.config.log).map_err(|problem| NotStarted {
-        what: "log".to_owned(),
-        error: io::Error::other(problem),
-        remedy: "this is a bug of weir; please report it",
-    })?;
-    for warning in &loaded.warnings {
-        let text = warning.to_string();
-        tracing::warn!(key = warning.key, "configuration: {}", text.trim_end());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| NotStarted {
-            what: "the runtime of the control thread".to_owned(),
-            error,
-            remedy: "raise the limit on processes and descriptors",
-        })?;
-    runtime.block_on(serve(sources, loaded, fingerprint, log))
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Ended::NotStarted(NotStarted {
+                what: "the runtime of the control thread".to_owned(),
+                error,
+                remedy: "raise the limit on processes and descriptors",
+            });
+        }
+    };
+    let ended = runtime.block_on(start(sources));
+    // A file that hangs must not keep the process: what still reads one is left behind.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn start(sources: Sources) -> Ended {
+    // Before anything else: a signal that comes early must not have its default effect.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            return Ended::NotStarted(NotStarted {
+                what: "signals".to_owned(),
+                error,
+                remedy: "raise the limit on descriptors",
+            });
+        }
+    };
+    // Taken first: a change between loading and polling must not go unseen.
+    let fingerprint = sources.fingerprint();
+    match config::load(&sources) {
+        Ok(loaded) => serve(sources, loaded, fingerprint, signals)
+            .await
+            .unwrap_or_else(Ended::NotStarted),
+        Err(problems) => Ended::InvalidConfig(problems),
+    }
 }
 
 /// What the parts of a running sidecar share.
@@ -110,25 +120,30 @@ struct Sidecar {
     lifecycle: Lifecycle,
     current: Current,
     log: LogControl,
+    /// One configuration is put into effect after the other.
+    applying: Mutex<()>,
     /// Somebody asked for a drain by the admin port.
     asked_to_drain: Notify,
+    /// Somebody asked for a reload by a signal.
+    asked_to_reload: Notify,
 }
 
 async fn serve(
     sources: Sources,
     loaded: Loaded,
     fingerprint: u64,
-    log: LogControl,
+    mut signals: Signals,
 ) -> Result<Ended, NotStarted> {
     let config = &loaded.config;
+    let log = log::install(&config.log).map_err(|problem| NotStarted {
+        what: "log".to_owned(),
+        error: io::Error::other(problem),
+        remedy: "this is a bug of weir; please report it",
+    })?;
+    log_warnings(&loaded);
     let admin_settings = config.admin.clone();
     let data_port = bind("listen", config.listen)?;
     let admin_port = bind("admin.listen", admin_settings.listen)?;
-    let mut signals = Signals::listen().map_err(|error| NotStarted {
-        what: "signals".to_owned(),
-        error,
-        remedy: "raise the limit on descriptors",
-    })?;
 
     let telemetry = Arc::new(Telemetry::new());
     telemetry.set_access_log(config.log.access);
@@ -147,8 +162,8 @@ async fn serve(
     })?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        listen = %config.listen,
-        admin = %admin_settings.listen,
+        listen = %data_port.local_addr().unwrap_or(config.listen),
+        admin = %admin_port.local_addr().unwrap_or(admin_settings.listen),
         workers = config.workers,
         permits = config.budget.permit_limit(),
         "serving"
@@ -160,10 +175,13 @@ async fn serve(
         lifecycle: Lifecycle::default(),
         current: Current::new(sources, loaded, fingerprint),
         log,
+        applying: Mutex::new(()),
         asked_to_drain: Notify::new(),
+        asked_to_reload: Notify::new(),
     });
     tokio::spawn(accept(sidecar.clone(), data_port));
     tokio::spawn(keep_up(sidecar.clone()));
+    tokio::spawn(watch_config(sidecar.clone()));
     let admin = Arc::new(admin_of(&sidecar, admin_settings.remote_control));
     let served = tokio::spawn({
         let sidecar = sidecar.clone();
@@ -202,7 +220,7 @@ async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
                     signalled = true;
                     break;
                 }
-                Told::Reload => sidecar.reload_and_log(),
+                Told::Reload => sidecar.asked_to_reload.notify_one(),
             },
             () = sidecar.asked_to_drain.notified() => break,
         }
@@ -217,7 +235,7 @@ async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
             told = signals.next() => match told {
                 Told::Terminate if signalled => return Ended::Insisted,
                 Told::Terminate => signalled = true,
-                Told::Reload => sidecar.reload_and_log(),
+                Told::Reload => sidecar.asked_to_reload.notify_one(),
             },
         }
     }
@@ -225,10 +243,8 @@ async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
 
 /// Takes connections until the drain has no more use for them.
 async fn accept(sidecar: Arc<Sidecar>, listener: TcpListener) {
-    tokio::select! {
-        () = sidecar.proxy.accept(listener) => {}
-        () = sidecar.lifecycle.reached(Phase::Draining) => {}
-    }
+    let draining = sidecar.lifecycle.reached(Phase::Draining);
+    sidecar.proxy.accept(listener, draining).await;
 }
 
 /// What has to be done now and then.
@@ -236,18 +252,12 @@ async fn keep_up(sidecar: Arc<Sidecar>) {
     let phases = sidecar.lifecycle.subscribe();
     let mut phase = *phases.borrow();
     let mut tick = interval(TICK);
-    let mut poll = interval(CONFIG_POLL);
     let mut entered = sidecar.lifecycle.subscribe();
     loop {
         tokio::select! {
             now = tick.tick() => {
                 let figures = admin::figures(&sidecar.gate, phase);
                 sidecar.telemetry.tick(now.into_std(), &figures);
-            }
-            _ = poll.tick() => {
-                if sidecar.current.has_changed() {
-                    sidecar.reload_and_log();
-                }
             }
             changed = entered.changed() => {
                 if changed.is_err() {
@@ -260,10 +270,42 @@ async fn keep_up(sidecar: Arc<Sidecar>) {
     }
 }
 
+/// Reads the configuration again when its files change, or when told to. Off this thread: a file
+/// may hang, and then nothing else must.
+async fn watch_config(sidecar: Arc<Sidecar>) {
+    let mut poll = interval(CONFIG_POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let is_told = tokio::select! {
+            _ = poll.tick() => false,
+            () = sidecar.asked_to_reload.notified() => true,
+        };
+        let sidecar = sidecar.clone();
+        let looked = spawn_blocking(move || {
+            if is_told || sidecar.current.has_changed() {
+                // The log has what came of it.
+                let _ = sidecar.reload();
+            }
+        });
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "the configuration could not be looked at");
+        }
+    }
+}
+
+fn log_warnings(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        let text = warning.to_string();
+        tracing::warn!(key = warning.key, "configuration: {}", text.trim_end());
+    }
+}
+
 impl Sidecar {
     /// Reads the configuration again and puts into effect what can be. An invalid one changes
     /// nothing.
     fn reload(&self) -> Result<Value, Problems> {
+        // Until all of it is in effect: what two reloads left behind would be of both.
+        let _one_at_a_time = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let applied = match self.current.reload() {
             Ok(applied) => applied,
             Err(problems) => {
@@ -272,26 +314,32 @@ impl Sidecar {
                 return Err(problems);
             }
         };
-        let config = &applied.config;
+        let Applied { loaded, changes } = applied;
+        let config = &loaded.config;
         self.gate.set_bounds(config.bounds.clone());
         self.gate.resize(config.budget);
         self.proxy.reconfigure(config.proxy.clone());
         self.proxy.follow_gate();
         self.telemetry.set_access_log(config.log.access);
-        if let Err(problem) = self.log.set_level(&config.log.level) {
+        // Not otherwise: a level set by the admin port is to outlive other changes.
+        if changes.applied.iter().any(|key| key == "log.level")
+            && let Err(problem) = self.log.set_level(&config.log.level)
+        {
             tracing::warn!(problem, "log.level stays as it was");
         }
-        events::reloaded(&self.telemetry, &applied.changes.needs_restart);
+        let permits = config.budget.permit_limit();
+        events::reloaded(
+            &self.telemetry,
+            &changes.applied,
+            &changes.needs_restart,
+            permits,
+        );
+        log_warnings(&loaded);
         Ok(json!({
-            "applied": applied.changes.applied,
-            "needs_restart": applied.changes.needs_restart,
-            "permits": config.budget.permit_limit(),
+            "applied": changes.applied,
+            "needs_restart": changes.needs_restart,
+            "permits": permits,
         }))
-    }
-
-    /// The same where nobody waits for the answer: the log has it.
-    fn reload_and_log(&self) {
-        let _ = self.reload();
     }
 }
 

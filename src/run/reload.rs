@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Changes, Config, Loaded, Problems, Sources, changes};
+use crate::config::{self, Changes, Loaded, Problems, Sources, changes};
 use crate::lifecycle::DrainSettings;
 
 /// What is in effect.
@@ -24,7 +24,7 @@ struct State {
 /// A configuration that was just put into effect.
 #[derive(Debug)]
 pub(super) struct Applied {
-    pub(super) config: Config,
+    pub(super) loaded: Loaded,
     pub(super) changes: Changes,
 }
 
@@ -51,9 +51,11 @@ impl Current {
         let mut new = config::load(&self.sources)?;
         let changes = changes(&state.loaded, &new);
         keep_what_needs_a_restart(&state.loaded, &mut new, &changes);
-        let config = new.config.clone();
-        state.loaded = new;
-        Ok(Applied { config, changes })
+        state.loaded = new.clone();
+        Ok(Applied {
+            loaded: new,
+            changes,
+        })
     }
 
     pub(super) fn drain_settings(&self) -> DrainSettings {

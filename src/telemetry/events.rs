@@ -114,10 +114,12 @@ pub fn panicked(telemetry: &Telemetry, detail: &dyn Display) {
     );
 }
 
-/// A new configuration took effect. `restart` names the keys that only a restart makes effective.
-pub fn reloaded(telemetry: &Telemetry, restart: &[String]) {
+/// A new configuration took effect: which keys changed, and how many permits there are now.
+/// `restart` names the keys that only a restart makes effective.
+pub fn reloaded(telemetry: &Telemetry, applied: &[String], restart: &[String], permits: u32) {
     telemetry.metrics.reload(true);
-    tracing::info!("configuration reloaded");
+    let changed = applied.join(", ");
+    tracing::info!(changed, permits, "configuration reloaded");
     if !restart.is_empty() {
         tracing::warn!(
             keys = restart.join(", "),
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!((totals.connection_errors, totals.upstream_errors), (2, 1));
         assert_eq!((totals.panics, totals.reloads_failed), (1, 1));
         assert!(!totals.last_reload_ok);
-        reloaded(&telemetry, &[]);
+        reloaded(&telemetry, &[], &[], 1);
         assert!(telemetry.totals().last_reload_ok);
     }
 }

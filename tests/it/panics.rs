@@ -50,7 +50,7 @@ async fn a_panic_costs_one_request_and_no_permit() {
     let data = listener.local_addr().expect("a bound socket");
     let accepting = tokio::spawn({
         let proxy = proxy.clone();
-        async move { proxy.accept(listener).await }
+        async move { proxy.accept(listener, std::future::pending()).await }
     });
 
     let mut panics = 0_u64;

@@ -181,16 +181,19 @@ def test_ambiguous_and_malformed_requests_are_refused(t):
     equal([request.line for request in plain.requests], [], "what reached the backend")
 
 
-def test_a_length_beside_chunked_is_refused(t):
+def test_a_length_beside_chunked_is_void_and_ends_the_connection(t):
+    """RFC 9112, section 6.1: the coding wins, the length is removed, the connection ends after."""
     plain = t.plain()
     weir = t.weir(plain)
     length, chunked = "Content-Length: 5", "Transfer-Encoding: chunked"
     for fields in ((chunked, length), (length, chunked)):
         raw = t.keep(Raw(weir.port))
-        raw.push(get("/", *fields, method="POST") + "0\r\n\r\n")
-        equal(raw.response().status, 400, f"{fields}")
+        raw.push(get("/", *fields, method="POST") + "0\r\n\r\n" + get("/smuggled"))
+        equal(raw.response().status, 200, f"{fields}")
         raw.closed(3)
-    equal([request.line for request in plain.requests], [], "what reached the backend")
+    equal([request.line for request in plain.requests], ["POST / HTTP/1.1"] * 2, "what arrived")
+    for request in plain.requests:
+        equal(request.field("content-length"), [], "a length was forwarded beside chunked")
 
 
 def test_repeated_chunked_is_refused(t):
