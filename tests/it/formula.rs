@@ -78,7 +78,7 @@ async fn observe(case: &Case, protocol: Protocol) {
         .start()
         .await;
     let metrics = weir.metrics().await;
-    assert_eq!(metrics.sum("weir_permit_limit"), case.limit as f64);
+    assert_eq!(metrics.sum("weir_permit_limit"), case.limit);
 
     // Twice what it can do, for long enough that every permit is used twenty times over.
     let capacity = case.limit as f64 / SERVICE.as_secs_f64();

@@ -126,14 +126,14 @@ async fn upstream_connections_stay_within_the_permits() {
                 }
             });
         }
-        let mut most = 0.0_f64;
+        let mut most = 0;
         while !clients.is_empty() {
             most = most.max(weir.metrics().await.sum("weir_upstream_connections"));
             while let Some(ended) = clients.try_join_next() {
                 ended.expect("no panic");
             }
         }
-        assert!(most <= PERMITS as f64, "{most} open at once");
+        assert!(most <= PERMITS, "{most} open at once");
         let stats = backend.stats();
         assert!(
             stats.max_connections <= PERMITS,

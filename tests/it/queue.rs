@@ -94,7 +94,7 @@ async fn ten_thousand_http1_requests_wait_and_are_served_in_order() {
         until_queued(&weir, clients.len()).await;
     }
     let depth = weir.metrics().await.sum("weir_queue_depth");
-    assert_eq!(depth, (WAVES * WAVE) as f64);
+    assert_eq!(depth, (WAVES * WAVE) as u64);
 
     recorder.go_on.notify_one();
     assert_eq!(holder.head().await.status, 200);
@@ -123,7 +123,7 @@ async fn fifty_thousand_http2_streams_wait_and_are_served_in_order() {
     }
     let count = WAVES * CONNECTIONS * STREAMS;
     let depth = weir.metrics().await.sum("weir_queue_depth");
-    assert_eq!(depth, count as f64);
+    assert_eq!(depth, count as u64);
 
     recorder.go_on.notify_one();
     assert_eq!(holder.head().await.status, 200);
@@ -220,7 +220,7 @@ async fn until_refused(weir: &Weir, queued: usize, refused: usize) {
     weir.until(&what, SOON * 3, async |weir| {
         let metrics = weir.metrics().await;
         let rejected = metrics.with("weir_rejected_total", "reason=\"queue_bytes\"");
-        metrics.sum("weir_queue_depth") == queued as f64 && rejected == refused as f64
+        metrics.sum("weir_queue_depth") == queued as u64 && rejected == refused as u64
     })
     .await;
 }

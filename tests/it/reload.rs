@@ -41,7 +41,7 @@ async fn weir_with(file: &Path, upstream: &str) -> Weir {
 
 async fn until_limit(weir: &Weir, limit: u64, bound: Duration) {
     weir.until(&format!("a limit of {limit}"), bound, async |weir| {
-        weir.metrics().await.sum("weir_permit_limit") == limit as f64
+        weir.metrics().await.sum("weir_permit_limit") == limit
     })
     .await;
 }
@@ -154,28 +154,28 @@ async fn a_broken_file_changes_nothing_and_is_explained() {
     write(&file, &permits(5));
     let weir = weir_with(&file, &format!("http://{}", backend.address())).await;
     let load = Load::start(&weir).await;
-    let success = async |value: f64| {
+    let success = async |value: u64| {
         weir.until("weir_config_reload_success", IN_EFFECT, async |weir| {
             weir.metrics().await.sum("weir_config_reload_success") == value
         })
         .await;
     };
-    success(1.0).await;
+    success(1).await;
 
     write(
         &file,
         "[memory]\ntarget_memory = \"7Mb\"\n[queue]\nmax_wiat = \"1s\"\nmax_depth = -1\n",
     );
-    success(0.0).await;
+    success(0).await;
     let metrics = weir.metrics().await;
-    assert_eq!(metrics.sum("weir_permit_limit"), 5.0);
+    assert_eq!(metrics.sum("weir_permit_limit"), 5);
     let log = weir.log();
     for key in ["memory.target_memory", "queue.max_wiat", "queue.max_depth"] {
         assert!(log.contains(key), "the log does not name {key}:\n{log}");
     }
 
     write(&file, &permits(6));
-    success(1.0).await;
+    success(1).await;
     until_limit(&weir, 6, IN_EFFECT).await;
 
     let text = format!("{}[limits]\nmax_connections = 77\n", permits(7));

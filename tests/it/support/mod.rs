@@ -194,7 +194,7 @@ impl Weir {
         serde_json::from_str(&self.get("/status").await.1).expect("/status is JSON")
     }
 
-    /// Every series of `/metrics`, by its name with labels.
+    /// Every series of `/metrics` that counts something.
     pub(crate) async fn metrics(&self) -> Metrics {
         let (_, text) = self.get("/metrics").await;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -320,17 +320,17 @@ impl Drop for Weir {
     }
 }
 
-/// Every series, by its name with labels.
-pub(crate) struct Metrics(HashMap<String, f64>);
+/// Every series that counts something, by its name with labels.
+pub(crate) struct Metrics(HashMap<String, u64>);
 
 impl Metrics {
     /// The sum over all series of this name.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
+    pub(crate) fn sum(&self, name: &str) -> u64 {
         self.with(name, "")
     }
 
     /// The sum over those of them that have this label.
-    pub(crate) fn with(&self, name: &str, label: &str) -> f64 {
+    pub(crate) fn with(&self, name: &str, label: &str) -> u64 {
         let of = |series: &str| series == name || series.starts_with(&format!("{name}{{"));
         let mut found = self
             .0
