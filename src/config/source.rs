@@ -28,6 +28,10 @@ pub(super) const BUILT_IN: &str = "built-in default";
 /// No key has as many parts.
 const MAX_DEPTH: usize = 8;
 
+/// More variables or `--set`s than there could be settings; each is a layer, and each merge goes
+/// over all that was merged before.
+const MAX_GIVEN: usize = 500;
+
 pub(super) const ENV_PREFIX: &str = "WEIR__";
 
 /// What is loaded: the inputs as they were typed, so that a reload reads them again.
@@ -96,6 +100,9 @@ impl Sources {
         let ours = self.env.iter().filter(|(name, _)| is_ours(name));
         let mut variables = service_links::set_aside(ours, &mut warnings);
         variables.sort_by_key(|(name, _)| *name);
+        problems.extend(too_many("environment", variables.len()));
+        problems.extend(too_many("--set", self.sets.len()));
+        variables.truncate(MAX_GIVEN);
         let mut given: BTreeMap<String, &str> = BTreeMap::new();
         for (name, value) in variables {
             let key = name[ENV_PREFIX.len()..].to_ascii_lowercase();
@@ -112,7 +119,7 @@ impl Sources {
                 None => problems.push(no_setting(name, value)),
             }
         }
-        for set in &self.sets {
+        for set in self.sets.iter().take(MAX_GIVEN) {
             let parsed = set.split_once('=').and_then(|(key, value)| {
                 nested(&key.trim().split('.').collect::<Vec<_>>(), value.trim())
             });
@@ -159,6 +166,16 @@ fn is_ours(name: &str) -> bool {
     // (`WEIR_PORT`, `WEIR_SERVICE_HOST`) have one underscore and are not ours.
     name.get(..ENV_PREFIX.len())
         .is_some_and(|prefix| prefix.eq_ignore_ascii_case(ENV_PREFIX))
+}
+
+fn too_many(source: &str, count: usize) -> Option<Problem> {
+    (count > MAX_GIVEN).then(|| Problem {
+        key: source.to_owned(),
+        value: None,
+        source: source.to_owned(),
+        problem: format!("{count} settings are given here, and only {MAX_GIVEN} are looked at"),
+        remedy: "write them into a file, and name it with --config".to_owned(),
+    })
 }
 
 fn no_setting(name: &str, value: &str) -> Problem {

@@ -498,3 +498,22 @@ fn one_key_from_two_variables_is_refused() {
     let alone = with_env(&[("weir__queue__max_wait", "2s")]).expect("any case will do");
     assert_eq!(alone.config.bounds.max_wait, Duration::from_secs(2));
 }
+
+#[test]
+fn a_flood_of_variables_or_sets_is_refused_without_merging_it() {
+    let sources = Sources {
+        sets: (0..20_000).map(|n| format!("log.level=debug{n}")).collect(),
+        env: (0..20_000)
+            .map(|n| (format!("WEIR__K{n}"), "1".to_owned()))
+            .collect(),
+        ..Sources::default()
+    };
+    let begun = Instant::now();
+    let problems = load_on(&sources, &machine()).expect_err("too many").0;
+    let taken = begun.elapsed();
+    assert_eq!(problems[0].key, "environment");
+    assert_eq!(problems[1].key, "--set");
+    assert!(problems[0].problem.contains("20000"));
+    // A second; merged, it takes minutes.
+    assert!(taken < Duration::from_secs(20), "{taken:?}");
+}
