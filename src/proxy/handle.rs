@@ -96,7 +96,8 @@ pub(super) async fn handle(
         dialect,
         pulse,
     };
-    let mut response = forward(client, &settings, exchange, request).await?;
+    // Boxed, or every request that waits above would hold room for the whole exchange.
+    let mut response = Box::pin(forward(client, &settings, exchange, request)).await?;
     if connection.tells_to_go() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         respond::close(&mut response, dialect);
     }
