@@ -7,10 +7,7 @@ use super::config_args::ConfigArgs;
 use super::print;
 use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
 use crate::gate::Strategy;
-
-/// What a waiting request takes of weir's memory, before any of its body.
-const H1_BYTES: u64 = 10 << 10;
-const H2_BYTES: u64 = 3 << 10;
+use crate::proxy::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
 
 /// Columns beyond this are not padded to: one long value would push every source off the screen.
 const WIDEST_VALUE: usize = 40;
@@ -93,12 +90,14 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
     };
     writeln!(
         f,
-        "queue: {} bytes ({}) hold up to {} requests on HTTP/1.1 (10 KiB each) or {} on HTTP/2 \
-         (3 KiB each){}",
+        "queue: {} bytes ({}) hold up to {} requests on HTTP/1.1 ({} KiB each) or {} on HTTP/2 \
+         ({} KiB each){}",
         config.bounds.max_bytes,
         show_quantity(config.bounds.max_bytes),
-        holds(H1_BYTES),
-        holds(H2_BYTES),
+        holds(QUEUED_BYTES_HTTP1),
+        QUEUED_BYTES_HTTP1 >> 10,
+        holds(QUEUED_BYTES_HTTP2),
+        QUEUED_BYTES_HTTP2 >> 10,
         match config.bounds.max_depth {
             0 => String::new(),
             depth => format!(", queue.max_depth = {depth} included"),
