@@ -174,17 +174,18 @@ fn read(
     let bounds = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
     let timeouts = settings::timeouts(reader);
-    let limits = settings::limits(reader, machine, warnings);
-    let forwarded = settings::forwarded(reader);
-    let drain = settings::drain(reader);
-    let log = settings::log(reader);
-
     let budget = match (&target, per_task, factor) {
         (Some(target), Some(per_task), Some(factor)) => {
             checks::budget(reader, target, per_task, factor, machine)
         }
         _ => None,
     };
+    let permits = budget.as_ref().map(Budget::permit_limit);
+    let limits = settings::limits(reader, machine, permits, warnings);
+    let forwarded = settings::forwarded(reader);
+    let drain = settings::drain(reader);
+    let log = settings::log(reader);
+
     if let Some((drain, _)) = &drain {
         checks::drain(reader, drain, bounds.as_ref());
     }

@@ -206,9 +206,10 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
 pub(super) fn limits(
     reader: &mut Reader,
     machine: &Machine,
+    permits: Option<u32>,
     warnings: &mut Vec<Problem>,
 ) -> Option<Limits> {
-    let max_connections = max_connections(reader, machine, warnings);
+    let max_connections = max_connections(reader, machine, permits, warnings);
     let h2_streams = reader.read("limits.h2_streams", |text| {
         parse::whole(text, &(1..=10_000))
     });
@@ -232,14 +233,17 @@ pub(super) fn limits(
 fn max_connections(
     reader: &mut Reader,
     machine: &Machine,
+    permits: Option<u32>,
     warnings: &mut Vec<Problem>,
 ) -> Option<usize> {
     let key = "limits.max_connections";
-    let most = auto_connections(machine.descriptor_limit);
+    // As many go upstream as there are permits, and never more than come from clients.
+    let upstream = permits.map_or(usize::MAX, |permits| permits as usize);
+    let most = auto_connections(machine.descriptor_limit, upstream);
     let wanted = auto_or(reader, key, most, ToString::to_string, |text| {
         parse::whole(text, &(1..=1_000_000_usize))
     })?;
-    let enough = |connections: usize| (connections * 2 + RESERVED) as u64;
+    let enough = |connections: usize| (connections + connections.min(upstream) + RESERVED) as u64;
     let too_low = |limit: &u64| wanted > most || *limit < enough(most);
     let Some(limit) = machine.descriptor_limit.filter(too_low) else {
         return Some(wanted);
@@ -250,7 +254,7 @@ fn max_connections(
     }
     let problem = format!(
         "this process may open {limit} descriptors: no more than {most} connections are taken at \
-         once, as each may need one towards the upstream and {RESERVED} are for weir itself"
+         once, as each permit may need one towards the upstream and {RESERVED} are for weir itself"
     );
     warnings.push(reader.warning(key, Complaint::new(problem, remedy)));
     if wanted > most {
@@ -259,18 +263,18 @@ fn max_connections(
     Some(most)
 }
 
-/// Half of the descriptors that are left after 64 for weir itself: each client connection may
-/// need one towards the upstream.
-fn auto_connections(descriptor_limit: Option<u64>) -> usize {
-    match descriptor_limit {
-        Some(limit) => {
-            let half = limit.saturating_sub(RESERVED as u64) / 2;
-            usize::try_from(half)
-                .unwrap_or(usize::MAX)
-                .clamp(1, 1_000_000)
-        }
-        None => 10_000,
-    }
+/// The descriptors that are left after 64 for weir itself and one for each upstream connection,
+/// of which there are `upstream` at most.
+fn auto_connections(descriptor_limit: Option<u64>, upstream: usize) -> usize {
+    let Some(limit) = descriptor_limit else {
+        return 10_000;
+    };
+    let left = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(RESERVED);
+    left.saturating_sub(upstream)
+        .max(left / 2)
+        .clamp(1, 1_000_000)
 }
 
 pub(super) fn forwarded(reader: &mut Reader) -> Option<Forwarded> {

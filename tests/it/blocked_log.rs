@@ -72,7 +72,7 @@ async fn nobody_waits_for_a_log_that_nobody_reads() {
     pipe.read_to_string(&mut log).expect("UTF-8");
     let lines = parsed(&log);
     assert!(log.ends_with('\n') && lines.len() > 10, "{}", lines.len());
-    assert_eq!(lines[0]["message"], "serving");
+    assert!(lines.iter().any(|line| line["message"] == "serving"));
 }
 
 /// Fails when a drain's bad end is told by a write that blocks.

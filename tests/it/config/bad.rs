@@ -198,8 +198,8 @@ fn the_binary_prints_values_with_sources_and_the_arithmetic_and_ends_with_0() {
     has(&["queue.max_bytes", "1Mi", "--set"]);
     has(&["queue.order", "fifo", "built-in", "default"]);
     assert!(text.contains("536870912 × 0.9 ÷ 1000000 = 483.183, so 483 requests run at once"));
-    assert!(text.contains("up to 102 requests on HTTP/1.1"), "{text}");
-    assert!(text.contains("or 341 on HTTP/2"), "{text}");
+    assert!(text.contains("up to 56 requests on HTTP/1.1"), "{text}");
+    assert!(text.contains("or 256 on HTTP/2"), "{text}");
 }
 
 #[test]
@@ -379,13 +379,13 @@ fn the_machine_is_looked_at() {
         ["queue.max_bytes", "limits.max_connections"]
     );
     let loaded = load(&small, &fits).expect("valid");
-    assert_eq!(loaded.config.proxy.limits.max_connections, 480);
+    assert_eq!(loaded.config.proxy.limits.max_connections, 950);
     let (value, source) = effective(&loaded, "limits.max_connections");
-    assert_eq!(value, "10000 (480 by the descriptor limit of 1024)");
+    assert_eq!(value, "10000 (950 by the descriptor limit of 1024)");
     assert_eq!(source, "built-in default");
     let remedy = &loaded.warnings[1].remedy;
-    assert!(remedy.contains("20064") && remedy.contains("lower the value to 480"));
-    let exact = [fits[0], "queue.max_bytes=1Mi", "limits.max_connections=480"];
+    assert!(remedy.contains("10074") && remedy.contains("lower the value to 950"));
+    let exact = [fits[0], "queue.max_bytes=1Mi", "limits.max_connections=950"];
     assert_eq!(warned(&small, &exact), [""; 0]);
     let auto = [
         fits[0],

@@ -213,7 +213,7 @@ fn values_mean_what_they_say() {
     assert_eq!(config.workers, 2);
     assert_eq!(config.bounds.max_wait, Duration::from_secs(90));
     assert_eq!(config.bounds.max_bytes, 1_572_864);
-    assert_eq!(config.proxy.limits.max_connections, ((1 << 20) - 64) / 2);
+    assert_eq!(config.proxy.limits.max_connections, 1_000_000);
     assert_eq!(config.proxy.limits.header_bytes, 16_384);
     assert_eq!(config.proxy.timeouts.connection_age, Duration::ZERO);
     assert_eq!(effective(&loaded, "workers").0, "auto (2)");
@@ -270,7 +270,7 @@ fn auto_follows_the_machine() {
         )
     };
     assert_eq!(auto(None, None, 1), (1, 64, 10_000));
-    assert_eq!(auto(Some(256 << 20), Some(1024), 2), (2, 96, 480));
+    assert_eq!(auto(Some(256 << 20), Some(1024), 2), (2, 96, 935));
     assert_eq!(auto(Some(64 << 20), Some(64), 64), (2, 16, 1));
 }
 
