@@ -83,6 +83,10 @@
 //! * Settings that are known before they have an effect do not exist: routes, classes, tenants,
 //!   TLS and memory signals are unknown keys today.
 //! * `Forwarded` is extended only where the client used it; `X-Forwarded-For` always is.
+//! * A waiting request is charged what it was measured to take, 18 KiB on HTTP/1.1 and 4 KiB on
+//!   HTTP/2; the design's 10 and 3 KiB wait for smaller buffers and another allocator.
+//! * Tunnels are told to end when two seconds of the drain are left, if `max_wait` is shorter: one
+//!   second would end with the drain itself.
 //! * An upload of unknown length is charged to the queue as if all that may be read ahead of it
 //!   were there: 16 KiB on HTTP/1, one stream window on HTTP/2.
 

@@ -10,6 +10,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::WEIR_ADMIN;
+
 /// For the connection, and again for the answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,8 @@ pub enum ClientError {
     Timeout(SocketAddr),
     /// What came is not an answer.
     Broken(SocketAddr, String),
+    /// What answered is not an admin port of weir's.
+    Stranger(SocketAddr, StatusCode),
 }
 
 impl fmt::Display for ClientError {
@@ -53,13 +57,19 @@ impl fmt::Display for ClientError {
                 f,
                 "the answer from {at} cannot be read ({why}): is this weir's admin.listen?"
             ),
+            Self::Stranger(at, status) => write!(
+                f,
+                "what answered on {at} (with {status}) is not weir's admin port: is this weir's \
+                 admin.listen?"
+            ),
         }
     }
 }
 
 impl std::error::Error for ClientError {}
 
-/// Asks for one thing on a connection of its own.
+/// Asks weir for one thing on a connection of its own. Whatever else answers is an error; what must
+/// not reach a stranger at all is to be asked after something harmless.
 pub async fn request(
     admin: SocketAddr,
     method: Method,
@@ -85,26 +95,30 @@ pub async fn request(
     match tokio::time::timeout(TIMEOUT, exchange(stream, request)).await {
         Err(_) => Err(ClientError::Timeout(admin)),
         Ok(Err(why)) => Err(ClientError::Broken(admin, why.to_string())),
-        Ok(Ok(reply)) => Ok(reply),
+        Ok(Ok((reply, true))) => Ok(reply),
+        Ok(Ok((reply, false))) => Err(ClientError::Stranger(admin, reply.status)),
     }
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<Reply, BoxError> {
+/// The answer, and whether it says that it is weir's.
+async fn exchange(
+    stream: TcpStream,
+    request: Request<Full<Bytes>>,
+) -> Result<(Reply, bool), BoxError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
         let response = sender.send_request(request).await?;
         let status = response.status();
+        let is_weir = response.headers().contains_key(WEIR_ADMIN);
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await?
             .to_bytes();
-        Ok(Reply {
-            status,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok((Reply { status, body }, is_weir))
     };
     // The connection is driven beside the answer, and dropped with it. When it ends first it has
     // handed everything over, so the answer is still to be awaited.

@@ -10,13 +10,18 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-use super::{Admin, guard, status};
+use super::{Admin, VERSION, WEIR_ADMIN, guard, status};
 use crate::lifecycle::Phase;
 
 /// The longest body that is read, and for how long.
 const BODY_BYTES_MAX: usize = 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers that are made off the thread at once: scrapers cannot take the processors from the
+/// requests that weir is there for.
+static MAKING: Semaphore = Semaphore::const_new(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -138,7 +143,14 @@ fn readyz(admin: &Admin) -> Answer {
 
 /// For what reads files or walks over every series: not on a thread that others wait for.
 async fn off_thread(admin: Arc<Admin>, make: fn(&Admin) -> Answer) -> Answer {
-    tokio::task::spawn_blocking(move || make(&admin))
+    let place = MAKING.acquire().await.expect("it is never closed");
+    // With its place, which it keeps if the connection ends meanwhile.
+    let making = move || {
+        let answer = make(&admin);
+        drop(place);
+        answer
+    };
+    tokio::task::spawn_blocking(making)
         .await
         .unwrap_or_else(|_| {
             let body = "a bug of weir's own: the answer could not be made; see the log\n";
@@ -193,6 +205,7 @@ fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer 
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
+    headers.insert(&WEIR_ADMIN, HeaderValue::from_static(VERSION));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(

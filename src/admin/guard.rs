@@ -16,10 +16,18 @@ pub(super) fn refusal(
              set admin.remote_control = true to accept them from others\n",
         );
     }
-    if headers.contains_key(header::ORIGIN) && !same_origin(headers) {
+    let foreign = headers.contains_key(header::ORIGIN) && !same_origin(headers);
+    if foreign || sent_by_another_site(headers) {
         return Some("changes are not accepted from a web page of another origin\n");
     }
     None
+}
+
+/// Whether the browser says so, which some do where they leave out the origin. `none` is a user's
+/// own doing.
+fn sent_by_another_site(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    sites.any(|site| site != "same-origin" && site != "none")
 }
 
 /// Whether a page that says where it comes from comes from us.
@@ -119,5 +127,25 @@ mod tests {
         ];
         assert!(check("127.0.0.1:1", true, &twice).is_some());
         assert!(check("127.0.0.1:1", true, &twice[..1]).is_some(), "no host");
+    }
+
+    #[test]
+    fn nor_may_those_whose_browser_says_that_they_are_of_another_site() {
+        let from = |sites: &[&str]| {
+            let fields: Vec<_> = sites.iter().map(|site| ("sec-fetch-site", *site)).collect();
+            check("127.0.0.1:1", true, &fields)
+        };
+        for other in ["cross-site", "same-site", "", "?"] {
+            assert!(from(&[other]).is_some(), "{other}");
+            assert!(from(&["same-origin", other]).is_some(), "{other}");
+        }
+        assert_eq!(from(&["same-origin"]), None);
+        assert_eq!(from(&["none"]), None);
+        let both = [
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "http://127.0.0.1"),
+            ("host", "127.0.0.1"),
+        ];
+        assert!(check("127.0.0.1:1", true, &both).is_some());
     }
 }

@@ -3,9 +3,11 @@
 //! Everything that admin does not own comes in as a closure of [`Hooks`]. **Nothing here depends
 //! on load**: liveness asks whether weir works, readiness in which phase it is.
 
+mod bounded;
 pub mod client;
 mod endpoints;
 mod guard;
+mod ring;
 mod server;
 mod settings;
 mod status;
@@ -16,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderName;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -26,6 +29,11 @@ use crate::telemetry::Telemetry;
 pub use server::serve;
 pub use settings::Settings;
 pub use status::figures;
+
+/// The field by which an answer says that it comes from an admin port of weir's, and from which
+/// version: on any other port somebody else may answer, with a 200 at that.
+const WEIR_ADMIN: HeaderName = HeaderName::from_static("weir-admin");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the endpoints read and act on.
 pub struct Admin {

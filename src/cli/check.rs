@@ -1,16 +1,13 @@
 //! `weir check`: every value that is in effect, where it was given, and what it makes.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::config_args::ConfigArgs;
+use super::print;
 use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
 use crate::gate::Strategy;
-
-/// What a waiting request takes of weir's memory, before any of its body.
-const H1_BYTES: u64 = 10 << 10;
-const H2_BYTES: u64 = 3 << 10;
+use crate::proxy::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
 
 /// Columns beyond this are not padded to: one long value would push every source off the screen.
 const WIDEST_VALUE: usize = 40;
@@ -20,12 +17,11 @@ const WIDEST_VALUE: usize = 40;
 pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     match config::load(&args.sources()) {
         Ok(loaded) => {
-            // Who closes the pipe early (`weir check | head`) has seen enough.
-            let _ = io::stdout().write_all(Report(&loaded).to_string().as_bytes());
+            print::out(Report(&loaded));
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            eprint!("{problems}");
+            print::problems(&problems);
             ExitCode::from(1)
         }
     }
@@ -41,7 +37,7 @@ impl fmt::Display for Report<'_> {
         }
         f.write_char('\n')?;
         arithmetic(f, &self.0.config)?;
-        f.write_str("\nThe configuration is valid.\n")
+        f.write_str("\nThe configuration is valid.")
     }
 }
 
@@ -94,12 +90,14 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
     };
     writeln!(
         f,
-        "queue: {} bytes ({}) hold up to {} requests on HTTP/1.1 (10 KiB each) or {} on HTTP/2 \
-         (3 KiB each){}",
+        "queue: {} bytes ({}) hold up to {} requests on HTTP/1.1 ({} KiB each) or {} on HTTP/2 \
+         ({} KiB each){}",
         config.bounds.max_bytes,
         show_quantity(config.bounds.max_bytes),
-        holds(H1_BYTES),
-        holds(H2_BYTES),
+        holds(QUEUED_BYTES_HTTP1),
+        QUEUED_BYTES_HTTP1 >> 10,
+        holds(QUEUED_BYTES_HTTP2),
+        QUEUED_BYTES_HTTP2 >> 10,
         match config.bounds.max_depth {
             0 => String::new(),
             depth => format!(", queue.max_depth = {depth} included"),

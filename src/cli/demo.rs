@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::print;
 use children::{Backend, Weir};
 use half::Half;
 use setup::Setup;
@@ -46,23 +47,24 @@ pub async fn demo(args: DemoArgs) -> ExitCode {
     let shown = tokio::select! {
         shown = show(&args) => shown,
         () = interrupted() => {
-            eprintln!("\nweir demo: interrupted; its backend and proxy are ended.");
+            print::err("\nweir demo: interrupted; its backend and proxy are ended.");
             return ExitCode::from(EXIT_NOT_SHOWN);
         }
+        () = print::reader_gone() => return ExitCode::from(EXIT_NOT_SHOWN),
     };
     match shown {
         Ok(shown) => {
             if args.keep {
-                println!("\n{}", shown.weir.invitation());
+                print::out(format_args!("\n{}", shown.weir.invitation()));
                 interrupted().await;
-                println!("\nEnding weir and its backend.");
+                print::out("\nEnding weir and its backend.");
             }
             shown.weir.end().await;
             shown.backend.end().await;
             shown.code
         }
         Err(problem) => {
-            eprintln!("weir demo: {problem}");
+            print::err(format_args!("weir demo: {problem}"));
             ExitCode::from(EXIT_NOT_STARTED)
         }
     }
@@ -77,7 +79,7 @@ struct Shown {
 
 async fn show(args: &DemoArgs) -> Result<Shown, String> {
     let setup = Setup::new(args);
-    println!("{}\n", setup.introduction());
+    print::out(format_args!("{}\n", setup.introduction()));
 
     let backend = Backend::start(&setup).await?;
     let ungated = Half::run(&setup, &backend, None, View::open("without weir")).await?;
@@ -88,13 +90,16 @@ async fn show(args: &DemoArgs) -> Result<Shown, String> {
     let weir = Weir::start(&setup, &backend).await?;
     let gated = Half::run(&setup, &backend, Some(&weir), View::open("with weir")).await?;
 
-    println!("\n{}", verdict::table(&setup, &ungated, &gated));
+    print::out(format_args!(
+        "\n{}",
+        verdict::table(&setup, &ungated, &gated)
+    ));
     let problems = verdict::problems(&setup, &ungated, &gated);
     for problem in &problems {
-        eprintln!("weir demo: {problem}");
+        print::err(format_args!("weir demo: {problem}"));
     }
     let code = if problems.is_empty() {
-        println!("{}", verdict::sentence(&setup, &ungated, &gated));
+        print::out(verdict::sentence(&setup, &ungated, &gated));
         ExitCode::SUCCESS
     } else {
         ExitCode::from(EXIT_NOT_SHOWN)

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use http::{Method, StatusCode};
 
+use super::print;
 use crate::admin::client;
 
 /// Asks a running weir whether it is ready, or with `live` whether it works at all. Exit code 0
@@ -12,11 +13,11 @@ use crate::admin::client;
 pub async fn healthcheck(admin: SocketAddr, live: bool) -> ExitCode {
     match check(admin, live).await {
         Ok(what) => {
-            println!("{what}");
+            print::out(what);
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("{why}");
+            print::err(why);
             ExitCode::FAILURE
         }
     }
@@ -37,9 +38,26 @@ async fn check(admin: SocketAddr, live: bool) -> Result<&'static str, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::admin::tests::Port;
+    use crate::cli::scripted::{STRANGER, Scripted};
     use crate::lifecycle::Phase;
+
+    #[tokio::test]
+    async fn another_server_that_says_yes_is_not_believed() {
+        let stranger = Scripted::open(&[STRANGER, STRANGER]).await;
+        for live in [false, true] {
+            let why = check(stranger.at, live).await.expect_err("not weir");
+            assert!(
+                why.contains("is not weir's admin port") && why.contains("admin.listen"),
+                "{why}"
+            );
+        }
+        assert_eq!(stranger.close().await.len(), 2);
+    }
 
     #[tokio::test]
     async fn it_says_what_weir_says() {
@@ -62,14 +80,13 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_answer_is_not_ready() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port");
         let at = listener.local_addr().expect("bound");
         let why = check(at, false).await.expect_err("it never accepts");
         assert!(why.contains("no answer"), "{why}");
 
         let other = tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt;
             // The one that was given up above, and the next.
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().await.expect("accepted");

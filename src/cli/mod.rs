@@ -1,19 +1,25 @@
 //! The command line: one file per subcommand, and what each exit code means.
 
+mod admin_args;
 mod check;
 mod config_args;
 pub mod demo;
 pub mod drain;
 pub mod healthcheck;
+mod print;
 mod run;
+#[cfg(test)]
+mod scripted;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
+use admin_args::AdminArgs;
 pub use config_args::ConfigArgs;
 
 /// Ended as asked.
@@ -30,7 +36,7 @@ const EXIT_INSISTED: u8 = 5;
 /// weir keeps a backend alive under any load: it lets through as many requests as the backend's
 /// memory allows, queues the next ones for a short while, and refuses the rest with 503.
 #[derive(Debug, Parser)]
-#[command(name = "weir", args_conflicts_with_subcommands = true)]
+#[command(name = "weir", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -62,9 +68,12 @@ enum Command {
 struct DrainArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Wait until it has drained
+    /// Wait until it has ended
     #[arg(long)]
     wait: bool,
+    /// With --wait: how long at most; then the exit code is 1
+    #[arg(long, value_name = "DURATION", requires = "wait", default_value = "10m", value_parser = config::parse_duration)]
+    timeout: Duration,
 }
 
 #[derive(Args, Debug)]
@@ -74,16 +83,6 @@ struct HealthcheckArgs {
     /// Ask whether it is alive instead
     #[arg(long)]
     live: bool,
-}
-
-/// Where a running weir is to be found: the address given, or `admin.listen` of its configuration.
-#[derive(Args, Debug)]
-struct AdminArgs {
-    /// Its admin port, such as 127.0.0.1:9900; read from the configuration if not given
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
-    #[command(flatten)]
-    config: ConfigArgs,
 }
 
 /// Runs what the arguments of this process ask for.
@@ -99,12 +98,14 @@ pub fn main() -> ExitCode {
             demo::exit_with_parent();
             run::run(&args)
         }
-        Command::Drain(args) => at_admin(&args.admin, |admin| drain::drain(admin, args.wait)),
+        Command::Drain(args) => at_admin(&args.admin, |admin| {
+            drain::drain(admin, args.wait.then_some(args.timeout))
+        }),
         Command::Healthcheck(args) => at_admin(&args.admin, |admin| {
             healthcheck::healthcheck(admin, args.live)
         }),
         Command::Version => {
-            println!("weir {}", env!("CARGO_PKG_VERSION"));
+            print::out(format_args!("weir {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
     }
@@ -114,17 +115,15 @@ fn at_admin<F>(args: &AdminArgs, command: impl FnOnce(SocketAddr) -> F) -> ExitC
 where
     F: Future<Output = ExitCode>,
 {
-    let admin = match args.admin {
-        Some(admin) => admin,
-        None => match config::admin_address(&args.config.sources()) {
-            Ok(admin) => admin,
-            Err(problems) => {
-                eprint!("{problems}");
-                return ExitCode::from(EXIT_INVALID);
+    block_on(async {
+        match args.address().await {
+            Ok(admin) => command(admin).await,
+            Err(why) => {
+                print::err(why.trim_end());
+                ExitCode::from(EXIT_INVALID)
             }
-        },
-    };
-    block_on(command(admin))
+        }
+    })
 }
 
 fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
@@ -132,9 +131,14 @@ fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // A resolver that does not answer is not waited for.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
-            eprintln!("weir: no runtime: {error}");
+            print::err(format_args!("weir: no runtime: {error}"));
             ExitCode::from(EXIT_NOT_STARTED)
         }
     }

@@ -1,10 +1,9 @@
 //! What no single value shows: settings that contradict each other, or this machine.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::duration;
-use super::problem::Problem;
 use super::quantity;
 use super::reader::{Complaint, Reader};
 use super::{Machine, TargetSource};
@@ -134,7 +133,7 @@ pub(super) fn addresses(
     let ours = [("listen", listen), ("admin.listen", admin)];
     for (key, address) in ours {
         if let (Some(address), Some(upstream)) = (address, upstream)
-            && reaches(upstream, address)
+            && reaches(upstream, address, is_own)
         {
             reader.problem(
                 "upstream",
@@ -156,7 +155,11 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// Whether a connection to `upstream` would arrive at `listener`.
-fn reaches(upstream: &UpstreamAddress, listener: SocketAddr) -> bool {
+fn reaches(
+    upstream: &UpstreamAddress,
+    listener: SocketAddr,
+    is_own: impl Fn(IpAddr) -> bool,
+) -> bool {
     const LOOPBACKS: [IpAddr; 2] = [
         IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -166,17 +169,18 @@ fn reaches(upstream: &UpstreamAddress, listener: SocketAddr) -> bool {
         UpstreamAddress::Name(name, port) => {
             *port == listener.port()
                 && is_localhost(name)
-                && LOOPBACKS.iter().any(|ip| hears(listener.ip(), *ip))
+                && LOOPBACKS
+                    .iter()
+                    .any(|ip| hears(listener.ip(), *ip, &is_own))
         }
         UpstreamAddress::Socket(address) => {
-            address.port() == listener.port() && hears(listener.ip(), address.ip())
+            address.port() == listener.port() && hears(listener.ip(), address.ip(), is_own)
         }
     }
 }
 
-/// Whether a listener on one address gets what is sent to another, as far as addresses tell: that
-/// an address of a network interface is this host's own cannot be seen from it.
-fn hears(listener: IpAddr, sent_to: IpAddr) -> bool {
+/// Whether a listener on one address gets what is sent to another.
+fn hears(listener: IpAddr, sent_to: IpAddr, is_own: impl Fn(IpAddr) -> bool) -> bool {
     // Connecting to the unspecified address means this host.
     let sent_to = match sent_to.to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -184,42 +188,34 @@ fn hears(listener: IpAddr, sent_to: IpAddr) -> bool {
         ip => ip,
     };
     match listener {
-        IpAddr::V4(ip) if ip.is_unspecified() => sent_to.is_ipv4() && sent_to.is_loopback(),
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            sent_to.is_ipv4() && (sent_to.is_loopback() || is_own(sent_to))
+        }
         // Both families.
-        IpAddr::V6(ip) if ip.is_unspecified() => sent_to.is_loopback(),
+        IpAddr::V6(ip) if ip.is_unspecified() => sent_to.is_loopback() || is_own(sent_to),
         ip => ip.to_canonical() == sent_to,
     }
+}
+
+/// Whether an address is one of this host: what the host sends to itself comes from where it goes.
+/// To connect a datagram socket sends nothing, and asks the system for just that. (What can be
+/// bound to would be no answer: a host may be set to bind addresses that it does not have.)
+fn is_own(ip: IpAddr) -> bool {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        // Any port but 0.
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == ip)
 }
 
 fn is_localhost(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")
-}
-
-/// Enough descriptors for what may be open at once.
-pub(super) fn descriptors(
-    reader: &Reader,
-    max_connections: usize,
-    permits: u32,
-    machine: &Machine,
-) -> Option<Problem> {
-    let limit = machine.descriptor_limit?;
-    let connections = u64::try_from(max_connections).unwrap_or(u64::MAX);
-    // Towards the upstream there are at most as many as there are permits.
-    let needed = connections
-        .saturating_add(connections.min(u64::from(permits)))
-        .saturating_add(64);
-    (needed > limit).then(|| {
-        reader.warning(
-            "limits.max_connections",
-            Complaint::new(
-                format!(
-                    "up to {needed} descriptors may be needed, and this process may open {limit}"
-                ),
-                "raise the limit (ulimit -n), lower it, or write \"auto\"",
-            ),
-        )
-    })
 }
 
 #[cfg(test)]
@@ -247,10 +243,31 @@ mod tests {
             ("10.0.0.1:80", "http://localhost:80", false),
             ("0.0.0.0:80", "http://app:80", false),
             ("0.0.0.0:80", "unix:/run/app.sock", false),
+            ("0.0.0.0:80", "http://10.0.0.7:80", true),
+            ("[::]:80", "http://10.0.0.7:80", true),
+            ("[::]:80", "http://[fd00::7]:80", true),
+            ("0.0.0.0:80", "http://[fd00::7]:80", false),
+            ("0.0.0.0:80", "http://10.0.0.8:80", false),
+            ("0.0.0.0:80", "http://10.0.0.7:81", false),
+            ("10.0.0.1:80", "http://10.0.0.7:80", false),
         ] {
+            let own = ["10.0.0.7", "fd00::7"].map(|ip| ip.parse::<IpAddr>().expect("an address"));
             let listener = parse::address(listener).expect("an address");
             let address = parse::upstream(upstream).expect("an upstream");
-            assert_eq!(reaches(&address, listener), itself, "{listener} {upstream}");
+            let found = reaches(&address, listener, |ip| own.contains(&ip));
+            assert_eq!(found, itself, "{listener} {upstream}");
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_this_host_are_told_from_others() {
+        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
+        // For documentation only: nobody has it.
+        assert!(!is_own([192, 0, 2, 1].into()));
+        // The one that it has on a network, if it is on one: where it would send from.
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
+        if socket.connect("192.0.2.1:9").is_ok() {
+            assert!(is_own(socket.local_addr().expect("connected").ip()));
         }
     }
 

@@ -13,7 +13,7 @@ const UNITS: [(&str, u128); 6] = [
 ];
 
 /// Reads a duration; the error says what is wrong in plain words.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }

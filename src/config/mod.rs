@@ -12,13 +12,16 @@
 mod changes;
 mod checks;
 mod duration;
+mod files;
 mod parse;
 mod problem;
 mod quantity;
 mod reader;
+mod service_links;
 mod settings;
 mod source;
 mod target;
+mod unique;
 mod value;
 
 use std::net::SocketAddr;
@@ -30,10 +33,13 @@ use crate::telemetry::LogSettings;
 use crate::{admin, platform, proxy};
 
 pub use changes::{Changes, changes};
+pub(crate) use duration::parse as parse_duration;
+pub use files::Watched;
 pub use problem::{Problem, Problems};
 pub use quantity::{Quantity, show as show_quantity};
 pub use reader::Effective;
 use reader::Reader;
+use source::Gathered;
 pub use source::Sources;
 pub use target::TargetSource;
 
@@ -105,8 +111,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 /// Only where the admin port is: what a command needs that talks to a running weir, whose memory
 /// figures it need not know.
 pub fn admin_address(sources: &Sources) -> Result<SocketAddr, Problems> {
-    let mut problems = Vec::new();
-    let layers = sources.layers(&mut problems);
+    let Gathered {
+        layers, problems, ..
+    } = sources.gather();
     if problems.iter().any(Problem::is_about_the_file) {
         return Err(Problems(problems));
     }
@@ -120,64 +127,71 @@ pub fn admin_address(sources: &Sources) -> Result<SocketAddr, Problems> {
 
 /// The same for a machine that is told.
 pub fn load_on(sources: &Sources, machine: &Machine) -> Result<Loaded, Problems> {
-    let mut problems = Vec::new();
-    let layers = sources.layers(&mut problems);
+    load_watched(sources, machine).1
+}
+
+/// The same, and the files that decide about it: as long as none of them changes, another load
+/// gives the same, be it a configuration or problems.
+pub fn load_watched(sources: &Sources, machine: &Machine) -> (Watched, Result<Loaded, Problems>) {
+    let Gathered {
+        layers,
+        problems,
+        mut warnings,
+        mut watched,
+    } = sources.gather();
     // Without its file a configuration is not half known but unknown: what then seems to be
     // unset would only hide what is wrong with the file.
     if problems.iter().any(Problem::is_about_the_file) {
-        return Err(Problems(problems));
+        return (watched, Err(Problems(problems)));
     }
     let mut reader = Reader::new(&layers, problems);
-    let mut warnings = Vec::new();
-    let config = read(&mut reader, machine, &mut warnings);
+    let config = read(&mut reader, machine, &mut warnings, &mut watched);
     let (effective, problems) = reader.finish(&layers);
-    match config {
+    let loaded = match config {
         Some(config) if problems.is_empty() => Ok(Loaded {
             config,
             effective,
             warnings,
         }),
         _ => Err(Problems(problems)),
-    }
+    };
+    (watched, loaded)
 }
 
-fn read(reader: &mut Reader, machine: &Machine, warnings: &mut Vec<Problem>) -> Option<Config> {
+fn read(
+    reader: &mut Reader,
+    machine: &Machine,
+    warnings: &mut Vec<Problem>,
+    watched: &mut Watched,
+) -> Option<Config> {
     let listen = reader.read("listen", parse::address);
     let upstream = settings::upstream(reader);
     let workers = settings::workers(reader, machine);
     let admin = settings::admin(reader);
-    let target = target::read(reader, machine.total_memory, warnings);
+    let target = target::read(reader, machine.total_memory, warnings, watched);
     let per_task = settings::per_task(reader, warnings);
     let factor = settings::safety_factor(reader);
     let bounds = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
     let timeouts = settings::timeouts(reader);
-    let limits = settings::limits(reader, machine);
-    let forwarded = settings::forwarded(reader);
-    let drain = settings::drain(reader);
-    let log = settings::log(reader);
-
     let budget = match (&target, per_task, factor) {
         (Some(target), Some(per_task), Some(factor)) => {
             checks::budget(reader, target, per_task, factor, machine)
         }
         _ => None,
     };
+    let permits = budget.as_ref().map(Budget::permit_limit);
+    let limits = settings::limits(reader, machine, permits, warnings);
+    let forwarded = settings::forwarded(reader);
+    let drain = settings::drain(reader);
+    let log = settings::log(reader);
+
     if let Some((drain, _)) = &drain {
         checks::drain(reader, drain, bounds.as_ref());
     }
     let upstream_address = upstream.as_ref().map(|upstream| &upstream.address);
     let admin_listen = admin.as_ref().map(|admin| admin.listen);
     checks::addresses(reader, listen, admin_listen, upstream_address);
-    if let (Some(limits), Some(budget)) = (&limits, &budget) {
-        let permits = budget.permit_limit();
-        warnings.extend(checks::descriptors(
-            reader,
-            limits.max_connections,
-            permits,
-            machine,
-        ));
-    }
 
     let (drain, cancel_grace) = drain?;
     Some(Config {
@@ -237,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_reference_has_every_key_that_is_read_and_no_other() {
-        let layers = Sources::default().layers(&mut Vec::new());
+        let layers = Sources::default().gather().layers;
         let mut reader = Reader::new(&layers, Vec::new());
         let machine = Machine {
             total_memory: None,
@@ -245,7 +259,12 @@ mod tests {
             descriptor_limit: None,
             parallelism: 1,
         };
-        read(&mut reader, &machine, &mut Vec::new());
+        let watched = &mut Watched::default();
+        read(&mut reader, &machine, &mut Vec::new(), watched);
+        for key in reader.asked() {
+            let variable = format!("WEIR__{}", key.to_uppercase().replace('.', "__"));
+            assert!(!service_links::looks_like_one(&variable), "{key}");
+        }
         let mut in_comments = Vec::new();
         let mut asked = BTreeSet::new();
         for key in reader.asked() {

@@ -303,7 +303,11 @@ pub(super) fn log_level(text: &str) -> Parsed<String> {
     let remedy =
         "write off, error, warn, info, debug or trace, or per module info,weir::gate=debug";
     for part in text.split(',') {
-        if !part.contains(['=', '[', ']']) && part.trim().parse::<LevelFilter>().is_err() {
+        // The library takes an empty level for `error`.
+        let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        // Without a module, `[` names spans, of which weir has none: nothing would be shown.
+        if !is_level(level.trim()) || part.trim().starts_with('[') {
             return Err(Complaint::new(
                 format!("{part:?} is not a log level"),
                 remedy,

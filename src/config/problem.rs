@@ -8,6 +8,12 @@ const COLUMNS: usize = 100;
 /// Longer values are cut in messages; whoever wrote them knows the rest.
 const SHOWN_CHARS: usize = 60;
 
+/// The same for keys.
+const KEY_CHARS: usize = 100;
+
+/// Who has more problems than these reads no further; the rest is counted.
+pub(super) const TOLD: usize = 20;
+
 /// One thing that is wrong, or in a warning, unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -30,14 +36,33 @@ impl Problem {
     pub(super) fn is_about_the_file(&self) -> bool {
         self.key == FILE_KEY
     }
+
+    /// All of it in one line, as a log wants it.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let Self {
+            key,
+            source,
+            problem,
+            remedy,
+            ..
+        } = self;
+        let value = self.given();
+        let line = format!("{key}{value} ({source}): {problem}. Remedy: {remedy}");
+        line.replace(char::is_control, " ")
+    }
+
+    fn given(&self) -> String {
+        match &self.value {
+            Some(value) => format!(" = {value}"),
+            None => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = match &self.value {
-            Some(value) => format!(" = {value}"),
-            None => String::new(),
-        };
+        let value = self.given();
         wrapped(f, "", &format!("{}{value}  ({})", self.key, self.source))?;
         wrapped(f, "    ", &self.problem)?;
         wrapped(f, "    ", &format!("Remedy: {}", self.remedy))
@@ -54,10 +79,30 @@ impl fmt::Display for Problems {
             1 => writeln!(f, "The configuration cannot be used:")?,
             count => writeln!(f, "The configuration cannot be used; {count} problems:")?,
         }
-        for problem in &self.0 {
+        for problem in self.0.iter().take(TOLD) {
             write!(f, "\n{problem}")?;
         }
-        Ok(())
+        match self.untold() {
+            0 => Ok(()),
+            more => writeln!(f, "\n… and {more} more"),
+        }
+    }
+}
+
+impl Problems {
+    /// One line for each, as a log wants it; the last one counts those that are left out.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.0.iter().take(TOLD).map(Problem::one_line).collect();
+        match self.untold() {
+            0 => {}
+            more => lines.push(format!("… and {more} more")),
+        }
+        lines
+    }
+
+    fn untold(&self) -> usize {
+        self.0.len().saturating_sub(TOLD)
     }
 }
 
@@ -71,18 +116,21 @@ impl From<Problem> for Problems {
 
 /// A value as messages show it: quoted, control characters escaped, cut to a bounded length.
 pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+    format!("\"{}\"", printable(text, SHOWN_CHARS))
+}
+
+/// A key as messages show it.
+pub(super) fn shown_key(key: &str) -> String {
+    printable(key, KEY_CHARS)
+}
+
+fn printable(text: &str, most: usize) -> String {
+    let mut shown: String = text.chars().take(most).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
-    format!(
-        "\"{}\"",
-        shown
-            .escape_debug()
-            .to_string()
-            .replace("\\\"", "\"")
-            .replace("\\'", "'")
-    )
+    let escaped = shown.escape_debug().to_string();
+    escaped.replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// Writes `text` in lines of bounded length, each after `indent`; a word longer than a line is
@@ -136,6 +184,29 @@ mod tests {
         );
         assert!(shown.contains("queue.max_wait = \"1x\"  (file weir.toml)\n"));
         assert!(shown.ends_with("    Remedy: write 1s\n"));
+    }
+
+    #[test]
+    fn a_log_has_one_line_for_each_and_one_for_the_rest() {
+        let problem = Problem {
+            key: "queue.max_wait".to_owned(),
+            value: Some(quoted("1x")),
+            source: "file a\nb.toml".to_owned(),
+            problem: "it is wrong ".repeat(20).trim().to_owned(),
+            remedy: "write 1s".to_owned(),
+        };
+        let line = problem.one_line();
+        assert!(line.starts_with("queue.max_wait = \"1x\" (file a b.toml): it is wrong "));
+        assert!(line.ends_with("it is wrong. Remedy: write 1s"), "{line}");
+        assert!(!line.contains('\n'));
+        assert_eq!(Problems(vec![problem.clone(); TOLD]).lines().len(), TOLD);
+        let many = Problems(vec![problem; TOLD + 7]);
+        let lines = many.lines();
+        assert_eq!(lines.len(), TOLD + 1);
+        assert_eq!(lines[TOLD], "… and 7 more");
+        let text = many.to_string();
+        assert_eq!(text.matches("Remedy").count(), TOLD);
+        assert!(text.contains("; 27 problems:") && text.ends_with("\n… and 7 more\n"));
     }
 
     #[test]

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use figment::Figment;
 use figment::value::{Dict, Value};
 
-use super::problem::Problem;
+use super::problem::{Problem, TOLD, shown_key};
 use super::source::{self, BUILT_IN, Layer};
 use super::value::{scalar, shown, toml_date};
+
+/// Far longer than any key: what is longer was not meant to be one.
+const LONGEST_KEY: usize = 100;
 
 /// What is wrong with a text, and what to write instead.
 #[derive(Debug)]
@@ -274,7 +277,9 @@ impl Reader {
             Value::Dict(..) => "table",
             _ => "key",
         };
-        let remedy = match self.nearest(&key) {
+        // What nobody reads needs no search for what it may have meant.
+        let near = Some(&key).filter(|_| self.problems.len() < TOLD);
+        let remedy = match near.and_then(|key| self.nearest(key)) {
             Some(near) => format!("did you mean {near}? If not, remove it"),
             None => "remove it; `weir check` then lists every key".to_owned(),
         };
@@ -294,6 +299,9 @@ impl Reader {
     /// The known key that was probably meant: the same name in another table, or one that differs
     /// in a few letters.
     fn nearest(&self, key: &str) -> Option<&str> {
+        if key.len() > LONGEST_KEY {
+            return None;
+        }
         let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
         let tables = self
             .asked
@@ -328,7 +336,7 @@ impl Reader {
 
     fn complain(&mut self, key: &str, value: Option<String>, source: String, complaint: Complaint) {
         self.problems.push(Problem {
-            key: key.to_owned(),
+            key: shown_key(key),
             value,
             source,
             problem: complaint.problem,

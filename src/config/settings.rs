@@ -19,6 +19,9 @@ use crate::telemetry::{LogFormat, LogSettings};
 const MI: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Descriptors for weir itself.
+const RESERVED: usize = 64;
+
 /// The gate's ledger counts no further.
 const MAX_DEPTH: u32 = (1 << 24) - 1;
 
@@ -200,14 +203,13 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     })
 }
 
-pub(super) fn limits(reader: &mut Reader, machine: &Machine) -> Option<Limits> {
-    let max_connections = auto_or(
-        reader,
-        "limits.max_connections",
-        auto_connections(machine.descriptor_limit),
-        ToString::to_string,
-        |text| parse::whole(text, &(1..=1_000_000_usize)),
-    );
+pub(super) fn limits(
+    reader: &mut Reader,
+    machine: &Machine,
+    permits: Option<u32>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Limits> {
+    let max_connections = max_connections(reader, machine, permits, warnings);
     let h2_streams = reader.read("limits.h2_streams", |text| {
         parse::whole(text, &(1..=10_000))
     });
@@ -226,18 +228,53 @@ pub(super) fn limits(reader: &mut Reader, machine: &Machine) -> Option<Limits> {
     })
 }
 
-/// Half of the descriptors that are left after 64 for weir itself: each client connection may
-/// need one towards the upstream.
-fn auto_connections(descriptor_limit: Option<u64>) -> usize {
-    match descriptor_limit {
-        Some(limit) => {
-            let half = limit.saturating_sub(64) / 2;
-            usize::try_from(half)
-                .unwrap_or(usize::MAX)
-                .clamp(1, 1_000_000)
-        }
-        None => 10_000,
+/// Never more than descriptors allow: the one that is missing would be missing on the admin port
+/// as well, and a weir that is only busy would be killed for its silent liveness.
+fn max_connections(
+    reader: &mut Reader,
+    machine: &Machine,
+    permits: Option<u32>,
+    warnings: &mut Vec<Problem>,
+) -> Option<usize> {
+    let key = "limits.max_connections";
+    // As many go upstream as there are permits, and never more than come from clients.
+    let upstream = permits.map_or(usize::MAX, |permits| permits as usize);
+    let most = auto_connections(machine.descriptor_limit, upstream);
+    let wanted = auto_or(reader, key, most, ToString::to_string, |text| {
+        parse::whole(text, &(1..=1_000_000_usize))
+    })?;
+    let enough = |connections: usize| (connections + connections.min(upstream) + RESERVED) as u64;
+    let too_low = |limit: &u64| wanted > most || *limit < enough(most);
+    let Some(limit) = machine.descriptor_limit.filter(too_low) else {
+        return Some(wanted);
+    };
+    let mut remedy = format!("raise the limit to at least {} (ulimit -n)", enough(wanted));
+    if wanted > most {
+        remedy = format!("{remedy}, or lower the value to {most}");
     }
+    let problem = format!(
+        "this process may open {limit} descriptors: no more than {most} connections are taken at \
+         once, as each permit may need one towards the upstream and {RESERVED} are for weir itself"
+    );
+    warnings.push(reader.warning(key, Complaint::new(problem, remedy)));
+    if wanted > most {
+        reader.came_to(key, &format!("{most} by the descriptor limit of {limit}"));
+    }
+    Some(most)
+}
+
+/// The descriptors that are left after 64 for weir itself and one for each upstream connection,
+/// of which there are `upstream` at most.
+fn auto_connections(descriptor_limit: Option<u64>, upstream: usize) -> usize {
+    let Some(limit) = descriptor_limit else {
+        return 10_000;
+    };
+    let left = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(RESERVED);
+    left.saturating_sub(upstream)
+        .max(left / 2)
+        .clamp(1, 1_000_000)
 }
 
 pub(super) fn forwarded(reader: &mut Reader) -> Option<Forwarded> {

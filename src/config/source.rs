@@ -5,16 +5,19 @@
 //! goes through a float would not be the one that was typed), unless it begins like a table, a
 //! list or a quoted string.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use figment::providers::{Format, Json, Toml, Yaml};
+use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::problem::{FILE_KEY, Problem, quoted};
+use super::files::{Watched, read_config};
+use super::problem::{Problem, quoted, shown_key};
+use super::service_links;
+use super::value::shown;
 
 /// The commented reference, which is also the built-in defaults.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -22,13 +25,14 @@ pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// The source that built-in defaults show.
 pub(super) const BUILT_IN: &str = "built-in default";
 
-/// A larger file is no configuration.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
 /// No key has as many parts.
 const MAX_DEPTH: usize = 8;
 
-const ENV_PREFIX: &str = "WEIR__";
+/// More variables or `--set`s than there could be settings; each is a layer, and each merge goes
+/// over all that was merged before.
+const MAX_GIVEN: usize = 500;
+
+pub(super) const ENV_PREFIX: &str = "WEIR__";
 
 /// What is loaded: the inputs as they were typed, so that a reload reads them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,18 @@ pub struct Sources {
     pub sets: Vec<String>,
     /// The environment; only `WEIR__…` is looked at.
     pub env: Vec<(String, String)>,
+}
+
+/// What the sources hold, before anybody understands it.
+pub(super) struct Gathered {
+    /// Every layer that could be read, lowest first.
+    pub(super) layers: Vec<Layer>,
+    /// What could not be read.
+    pub(super) problems: Vec<Problem>,
+    /// What was read and is unwise.
+    pub(super) warnings: Vec<Problem>,
+    /// The files that were looked into.
+    pub(super) watched: Watched,
 }
 
 /// One provider's settings and its name.
@@ -69,36 +85,41 @@ impl Sources {
         Self { file, sets, env }
     }
 
-    /// Every layer that can be read, lowest first; what cannot be read becomes a problem.
-    pub(super) fn layers(&self, problems: &mut Vec<Problem>) -> Vec<Layer> {
+    /// Reads everything; what cannot be read becomes a problem.
+    pub(super) fn gather(&self) -> Gathered {
+        let mut problems = Vec::new();
         let mut layers = vec![defaults()];
+        let mut watched = Watched::default();
         if let Some(path) = &self.file {
-            match read_config(path) {
+            match read_config(path, &mut watched) {
                 Ok(layer) => layers.push(layer),
                 Err(problem) => problems.push(problem),
             }
         }
-        let mut variables: Vec<_> = self.env.iter().filter(|(name, _)| is_ours(name)).collect();
-        variables.sort();
+        let mut warnings = Vec::new();
+        let ours = self.env.iter().filter(|(name, _)| is_ours(name));
+        let mut variables = service_links::set_aside(ours, &mut warnings);
+        variables.sort_by_key(|(name, _)| *name);
+        problems.extend(too_many("environment", variables.len()));
+        problems.extend(too_many("--set", self.sets.len()));
+        variables.truncate(MAX_GIVEN);
+        let mut given: BTreeMap<String, &str> = BTreeMap::new();
         for (name, value) in variables {
             let key = name[ENV_PREFIX.len()..].to_ascii_lowercase();
+            if let Some(other) = given.insert(key.clone(), name)
+                && other != name
+            {
+                problems.push(given_twice(name, value, other));
+                continue;
+            }
             let path: Vec<&str> = key.split("__").collect();
             let source = format!("environment variable {name}");
             match nested(&path, value) {
                 Some(dict) => layers.push(Layer { source, dict }),
-                None => problems.push(Problem {
-                    key: name.clone(),
-                    value: Some(quoted(value)),
-                    problem: "its name names no setting: a part is empty, or it has too many"
-                        .to_owned(),
-                    source,
-                    remedy: "write WEIR__ and then the names of the key with two underscores \
-                             between them: WEIR__QUEUE__MAX_WAIT"
-                        .to_owned(),
-                }),
+                None => problems.push(no_setting(name, value)),
             }
         }
-        for set in &self.sets {
+        for set in self.sets.iter().take(MAX_GIVEN) {
             let parsed = set.split_once('=').and_then(|(key, value)| {
                 nested(&key.trim().split('.').collect::<Vec<_>>(), value.trim())
             });
@@ -117,25 +138,15 @@ impl Sources {
                 }),
             }
         }
-        layers
-    }
-
-    /// A number that changes when the content of the config file, or of the file that the target
-    /// memory comes from, does. Content, not names or times: a `ConfigMap` swaps links.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        if let Some(path) = &self.file {
-            read_bounded(path).ok().hash(&mut hasher);
+        for layer in &mut layers {
+            problems.extend(fold_header_names(layer));
         }
-        let merged = merge(&self.layers(&mut Vec::new()));
-        let target = Value::from(merged.1)
-            .find("memory.target_memory.file")
-            .and_then(Value::into_string);
-        if let Some(path) = target {
-            read_bounded(Path::new(&path)).ok().hash(&mut hasher);
+        Gathered {
+            layers,
+            problems,
+            warnings,
+            watched,
         }
-        hasher.finish()
     }
 }
 
@@ -155,6 +166,66 @@ fn is_ours(name: &str) -> bool {
     // (`WEIR_PORT`, `WEIR_SERVICE_HOST`) have one underscore and are not ours.
     name.get(..ENV_PREFIX.len())
         .is_some_and(|prefix| prefix.eq_ignore_ascii_case(ENV_PREFIX))
+}
+
+fn too_many(source: &str, count: usize) -> Option<Problem> {
+    (count > MAX_GIVEN).then(|| Problem {
+        key: source.to_owned(),
+        value: None,
+        source: source.to_owned(),
+        problem: format!("{count} settings are given here, and only {MAX_GIVEN} are looked at"),
+        remedy: "write them into a file, and name it with --config".to_owned(),
+    })
+}
+
+fn no_setting(name: &str, value: &str) -> Problem {
+    Problem {
+        key: name.to_owned(),
+        value: Some(quoted(value)),
+        source: format!("environment variable {name}"),
+        problem: "its name names no setting: a part is empty, or it has too many".to_owned(),
+        remedy: "write WEIR__ and then the names of the key with two underscores between them: \
+                 WEIR__QUEUE__MAX_WAIT"
+            .to_owned(),
+    }
+}
+
+fn given_twice(name: &str, value: &str, other: &str) -> Problem {
+    Problem {
+        key: name.to_owned(),
+        value: Some(quoted(value)),
+        source: format!("environment variable {name}"),
+        problem: format!("environment variable {other} sets the same key"),
+        remedy: "remove one of the two; upper and lower case are the same here".to_owned(),
+    }
+}
+
+/// Field names have no case: what two layers call `X-A` and `x-a` is one field, of which the later
+/// layer decides. In one layer it is a contradiction.
+fn fold_header_names(layer: &mut Layer) -> Vec<Problem> {
+    let reject = layer.dict.get_mut("reject");
+    let Some(Value::Dict(_, reject)) = reject else {
+        return Vec::new();
+    };
+    let Some(Value::Dict(_, headers)) = reject.get_mut("headers") else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    for (name, value) in std::mem::take(headers) {
+        match headers.entry(name.to_ascii_lowercase()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+            }
+            Entry::Occupied(_) => problems.push(Problem {
+                key: shown_key(&format!("reject.headers.{name}")),
+                value: Some(shown(&value)),
+                source: layer.source.clone(),
+                problem: "the same field is given twice, in another case".to_owned(),
+                remedy: "remove one of the two".to_owned(),
+            }),
+        }
+    }
+    problems
 }
 
 fn nested(path: &[&str], text: &str) -> Option<Dict> {
@@ -185,121 +256,4 @@ fn defaults() -> Layer {
         source: BUILT_IN.to_owned(),
         dict: Toml::from_str(DEFAULTS).expect("a test loads the built-in defaults"),
     }
-}
-
-fn read_config(path: &Path) -> Result<Layer, Problem> {
-    let source = format!("file {}", path.display());
-    let refuse = |place: &str, problem: String, remedy: &str| Problem {
-        key: FILE_KEY.to_owned(),
-        value: Some(quoted(&path.display().to_string())),
-        source: format!("{source}{place}"),
-        problem,
-        remedy: remedy.to_owned(),
-    };
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let Some(format @ ("toml" | "yaml" | "yml" | "json")) = extension else {
-        return Err(refuse(
-            "",
-            "its format cannot be told from its name".to_owned(),
-            "give the file a name that ends in .toml, .yaml, .yml or .json",
-        ));
-    };
-    let text = read_bounded(path)
-        .map_err(|(problem, remedy)| refuse("", problem, remedy))
-        .and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|error| {
-                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = String::from_utf8_lossy(valid).split('\n').count();
-                refuse(
-                    &format!(", line {line}"),
-                    "it is not UTF-8 text".to_owned(),
-                    "save it as UTF-8; a binary or compressed file is no configuration",
-                )
-            })
-        })?;
-    if text.trim().is_empty() {
-        return Err(refuse(
-            "",
-            "it is empty, which is what a file looks like that was cut off while it was written"
-                .to_owned(),
-            "write the settings into it, or leave --config away to run without a file",
-        ));
-    }
-    match dict_from(format, &text) {
-        Ok(dict) => Ok(Layer { source, dict }),
-        Err((at, message)) => {
-            let place = at.map_or(String::new(), |(line, column)| {
-                format!(", line {line}, column {column}")
-            });
-            let message = message.trim().replace('\n', ", ");
-            let form = match format {
-                "toml" => "[queue], and on a line below it max_wait = \"1s\"",
-                "json" => "{\"queue\": {\"max_wait\": \"1s\"}}",
-                _ => "queue: and, indented on a line below it, max_wait: 1s",
-            };
-            Err(refuse(
-                &place,
-                format!("its syntax is wrong: {message}"),
-                &format!("correct this place; the form is {form}"),
-            ))
-        }
-    }
-}
-
-/// The settings in a text; or line and column of what is wrong, and what that is.
-fn dict_from(format: &str, text: &str) -> Result<Dict, (Option<(usize, usize)>, String)> {
-    match format {
-        "toml" => Toml::from_str::<Dict>(text).map_err(|error| {
-            let at = error.span().map(|span| position(text, span.start));
-            (at, error.message().to_owned())
-        }),
-        "json" => Json::from_str::<Dict>(text)
-            .map_err(|error| (Some((error.line(), error.column())), error.to_string())),
-        // Nothing but comments is no settings.
-        _ => Yaml::from_str::<Option<Dict>>(text)
-            .map(Option::unwrap_or_default)
-            .map_err(|error| {
-                let at = error.location().map(|at| (at.line(), at.column()));
-                (at, error.to_string())
-            }),
-    }
-}
-
-/// Line and column, from 1.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
-}
-
-/// The content of a file of sensible size; or what is wrong, and the remedy.
-pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
-    let wrong = |error: std::io::Error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::NotFound => "check the path, and that the volume is mounted there",
-            std::io::ErrorKind::PermissionDenied => {
-                "let the user that weir runs as read it (mode 0644, or a matching fsGroup)"
-            }
-            _ => "check the path, and that the file can be read",
-        };
-        (format!("it cannot be read: {error}"), remedy)
-    };
-    if path.is_dir() {
-        return Err((
-            "it is a directory".to_owned(),
-            "name the file inside it, such as weir.toml",
-        ));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(wrong)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err((
-            "it is larger than 1 MiB".to_owned(),
-            "check the path: this is not a configuration file",
-        ));
-    }
-    Ok(bytes)
 }

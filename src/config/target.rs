@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::files::Watched;
 use super::parse::{self, Round};
 use super::problem::{Problem, quoted};
 use super::quantity::{self, Quantity};
 use super::reader::{Complaint, Reader};
-use super::source::read_bounded;
 use crate::admission::Decimal;
 
 const KEY: &str = "memory.target_memory";
@@ -50,9 +50,10 @@ pub(super) fn read(
     reader: &mut Reader,
     total_memory: Option<u64>,
     warnings: &mut Vec<Problem>,
+    watched: &mut Watched,
 ) -> Option<TargetSource> {
     if reader.is_table(KEY, &["file", "fraction", "baseline"]) {
-        return from_file(reader, total_memory, warnings);
+        return from_file(reader, total_memory, warnings, watched);
     }
     if !reader.has(KEY) {
         reader.problem(
@@ -74,6 +75,7 @@ fn from_file(
     reader: &mut Reader,
     total_memory: Option<u64>,
     warnings: &mut Vec<Problem>,
+    watched: &mut Watched,
 ) -> Option<TargetSource> {
     let file_key = "memory.target_memory.file";
     let fraction_key = "memory.target_memory.fraction";
@@ -96,7 +98,7 @@ fn from_file(
     }
     let read = reader.read(file_key, |text| {
         let path = PathBuf::from(text);
-        content(&path).map(|content| (path, content))
+        content(&path, watched).map(|content| (path, content))
     });
     let (path, content) = read?;
     reader.came_to(file_key, &format!("it holds {}", quantity::show(content)));
@@ -158,10 +160,12 @@ fn no_limit(reader: &Reader, key: &str, content: u64) -> Problem {
     )
 }
 
-fn content(path: &Path) -> Result<u64, Complaint> {
+fn content(path: &Path, watched: &mut Watched) -> Result<u64, Complaint> {
     let remedy = "mount the container's limit there with the downward API (resourceFieldRef \
                   limits.memory), or write target_memory as a quantity";
-    let bytes = read_bounded(path).map_err(|(wrong, _)| Complaint::new(wrong, remedy))?;
+    let bytes = watched
+        .read(path)
+        .map_err(|(wrong, _)| Complaint::new(wrong, remedy))?;
     let text = String::from_utf8_lossy(&bytes);
     let text = text.trim();
     Quantity::parse(text)

@@ -2,7 +2,10 @@
 
 use figment::value::Value;
 
-use super::problem::quoted;
+use super::problem::{quoted, shown_key};
+
+/// Longer tables and lists are cut in messages.
+const SHOWN_CHARS: usize = 200;
 
 /// The text of a single value. A float gives its shortest exact text, which is what was typed.
 pub(super) fn scalar(value: &Value) -> Option<String> {
@@ -33,17 +36,24 @@ pub(super) fn shown(value: &Value) -> String {
             let parts: Vec<String> = dict
                 .iter()
                 .take(4)
-                .map(|(name, value)| format!("{name} = {}", shown(value)))
+                .map(|(name, value)| format!("{} = {}", shown_key(name), shown(value)))
                 .collect();
-            format!("{{ {} }}", parts.join(", "))
+            cut(format!("{{ {} }}", parts.join(", ")))
         }
         Value::Array(_, values) => {
             let parts: Vec<String> = values.iter().take(4).map(shown).collect();
-            format!("[{}]", parts.join(", "))
+            cut(format!("[{}]", parts.join(", ")))
         }
         Value::Char(..) | Value::Bool(..) | Value::Num(..) => {
             scalar(value).expect("a single value has a text")
         }
+    }
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -277,6 +277,10 @@ impl AsyncRead for ClientIo {
         if !self.ahead.is_empty() {
             let part = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead.split_to(part));
+            if self.ahead.is_empty() {
+                // An empty rest would still hold the whole buffer.
+                self.ahead = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

@@ -76,10 +76,11 @@ pub(super) async fn serve(
         worker,
         client: Arc::new(Client::new(peer, Arc::new(write), is_h2, place)),
     });
+    // Boxed, or each connection would hold room for either protocol and the sniff.
     let ended = if is_h2 {
-        serve_http2(&connection, &settings, read, ahead).await
+        Box::pin(serve_http2(&connection, &settings, read, ahead)).await
     } else {
-        serve_http1(&connection, &settings, read, ahead).await
+        Box::pin(serve_http1(&connection, &settings, read, ahead)).await
     };
     if let Err(error) = ended
         && !is_client_gone(&error)

@@ -21,10 +21,11 @@ use super::{Connection, client};
 use crate::admission::RejectReason;
 use crate::gate::{Arrival, Cost, Permit};
 
-/// What a request that waits costs weir: its task, its head, its connection's buffers.
-const QUEUED_BYTES_HTTP1: u64 = 10 << 10;
-/// The same for a stream of a shared connection.
-const QUEUED_BYTES_HTTP2: u64 = 3 << 10;
+/// What a request that waits costs weir over HTTP/1.1: its connection with hyper's two buffers,
+/// its task and its head. Measured with 2,000 of them: 18.0 KiB of resident memory each.
+pub const QUEUED_BYTES_HTTP1: u64 = 18 << 10;
+/// The same for a stream of a shared connection. Measured with 10,000 of them: 3.6 KiB each.
+pub const QUEUED_BYTES_HTTP2: u64 = 4 << 10;
 
 /// The most that hyper reads ahead of a body that nobody reads: its buffer on HTTP/1.
 const AHEAD_HTTP1: u64 = 16 << 10;
@@ -96,7 +97,8 @@ pub(super) async fn handle(
         dialect,
         pulse,
     };
-    let mut response = forward(client, &settings, exchange, request).await?;
+    // Boxed, or every request that waits above would hold room for the whole exchange.
+    let mut response = Box::pin(forward(client, &settings, exchange, request)).await?;
     if connection.tells_to_go() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         respond::close(&mut response, dialect);
     }

@@ -61,6 +61,7 @@ use tokio::sync::{Notify, watch};
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
+pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
 pub use listen::bind;
 use pace::Pace;
 use pool::Pool;

@@ -19,11 +19,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::{self, Admin, Hooks};
-use crate::config::{self, Loaded, Problems, Sources};
+use crate::config::{self, Loaded, Machine, Problems, Sources, Watched};
 use crate::gate::Gate;
 use crate::lifecycle::{Lifecycle, Phase, Signals, Told};
 use crate::proxy::{self, Proxy};
-use crate::telemetry::log::{self, LogControl};
+use crate::telemetry::log::{self, LastLines, LogControl};
 use crate::telemetry::{Telemetry, events};
 use reload::{Applied, Current};
 
@@ -84,32 +84,48 @@ pub fn run(sources: Sources) -> Ended {
             });
         }
     };
-    let ended = runtime.block_on(start(sources));
+    let (ended, last_lines) = runtime.block_on(start(sources));
     // A file that hangs must not keep the process: what still reads one is left behind.
     runtime.shutdown_background();
+    // Only now: what was logged to the end comes out.
+    drop(last_lines);
     ended
 }
 
-async fn start(sources: Sources) -> Ended {
+async fn start(sources: Sources) -> (Ended, Option<LastLines>) {
     // Before anything else: a signal that comes early must not have its default effect.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            return Ended::NotStarted(NotStarted {
+            let not_started = NotStarted {
                 what: "signals".to_owned(),
                 error,
                 remedy: "raise the limit on descriptors",
-            });
+            };
+            return (Ended::NotStarted(not_started), None);
         }
     };
-    // Taken first: a change between loading and polling must not go unseen.
-    let fingerprint = sources.fingerprint();
-    match config::load(&sources) {
-        Ok(loaded) => serve(sources, loaded, fingerprint, signals)
-            .await
-            .unwrap_or_else(Ended::NotStarted),
-        Err(problems) => Ended::InvalidConfig(problems),
-    }
+    let (watched, loaded) = config::load_watched(&sources, &Machine::this());
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => return (Ended::InvalidConfig(problems), None),
+    };
+    let (log, last_lines) = match log::install(&loaded.config.log) {
+        Ok(installed) => installed,
+        Err(problem) => {
+            let not_started = NotStarted {
+                what: "log".to_owned(),
+                error: io::Error::other(problem),
+                remedy: "this is a bug of weir; please report it",
+            };
+            return (Ended::NotStarted(not_started), None);
+        }
+    };
+    log_warnings(&loaded);
+    let ended = serve(sources, loaded, watched, signals, log)
+        .await
+        .unwrap_or_else(Ended::NotStarted);
+    (ended, Some(last_lines))
 }
 
 /// What the parts of a running sidecar share.
@@ -131,16 +147,11 @@ struct Sidecar {
 async fn serve(
     sources: Sources,
     loaded: Loaded,
-    fingerprint: u64,
+    watched: Watched,
     mut signals: Signals,
+    log: LogControl,
 ) -> Result<Ended, NotStarted> {
     let config = &loaded.config;
-    let log = log::install(&config.log).map_err(|problem| NotStarted {
-        what: "log".to_owned(),
-        error: io::Error::other(problem),
-        remedy: "this is a bug of weir; please report it",
-    })?;
-    log_warnings(&loaded);
     let admin_settings = config.admin.clone();
     let data_port = bind("listen", config.listen)?;
     let admin_port = bind("admin.listen", admin_settings.listen)?;
@@ -173,7 +184,7 @@ async fn serve(
         telemetry,
         proxy,
         lifecycle: Lifecycle::default(),
-        current: Current::new(sources, loaded, fingerprint),
+        current: Current::new(sources, loaded, watched),
         log,
         applying: Mutex::new(()),
         asked_to_drain: Notify::new(),
@@ -230,10 +241,17 @@ async fn live(sidecar: &Arc<Sidecar>, signals: &mut Signals) -> Ended {
     loop {
         tokio::select! {
             left = &mut draining => {
-                return if left == 0 { Ended::Clean } else { Ended::LeftOver(left) };
+                if left == 0 {
+                    return Ended::Clean;
+                }
+                tracing::error!(requests = left, "requests were left over at the end of the drain");
+                return Ended::LeftOver(left);
             }
             told = signals.next() => match told {
-                Told::Terminate if signalled => return Ended::Insisted,
+                Told::Terminate if signalled => {
+                    tracing::error!("ended at once by a second signal");
+                    return Ended::Insisted;
+                }
                 Told::Terminate => signalled = true,
                 Told::Reload => sidecar.asked_to_reload.notify_one(),
             },
@@ -295,8 +313,7 @@ async fn watch_config(sidecar: Arc<Sidecar>) {
 
 fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        let text = warning.to_string();
-        tracing::warn!(key = warning.key, "configuration: {}", text.trim_end());
+        tracing::warn!(key = warning.key, "configuration: {}", warning.one_line());
     }
 }
 
@@ -309,8 +326,7 @@ impl Sidecar {
         let applied = match self.current.reload() {
             Ok(applied) => applied,
             Err(problems) => {
-                let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
-                events::reload_failed(&self.telemetry, &lines);
+                events::reload_failed(&self.telemetry, &problems.lines());
                 return Err(problems);
             }
         };

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Changes, Loaded, Problems, Sources, changes};
+use crate::config::{self, Changes, Loaded, Machine, Problems, Sources, Watched, changes};
 use crate::lifecycle::DrainSettings;
 
 /// What is in effect.
@@ -17,8 +17,8 @@ pub(super) struct Current {
 #[derive(Debug)]
 struct State {
     loaded: Loaded,
-    /// Of what was read last, valid or not: each content is judged once.
-    fingerprint: u64,
+    /// What was read last, valid or not: each content is judged once.
+    watched: Watched,
 }
 
 /// A configuration that was just put into effect.
@@ -29,26 +29,26 @@ pub(super) struct Applied {
 }
 
 impl Current {
-    pub(super) fn new(sources: Sources, loaded: Loaded, fingerprint: u64) -> Self {
+    pub(super) fn new(sources: Sources, loaded: Loaded, watched: Watched) -> Self {
         Self {
             sources,
-            state: Mutex::new(State {
-                loaded,
-                fingerprint,
-            }),
+            state: Mutex::new(State { loaded, watched }),
         }
     }
 
     /// Whether the inputs differ from what was read last.
     pub(super) fn has_changed(&self) -> bool {
-        self.sources.fingerprint() != self.state().fingerprint
+        let watched = self.state().watched.clone();
+        // Without the lock: a file that hangs must not hold up who asks for what is in effect.
+        watched.has_changed()
     }
 
     /// Reads everything again. What needs a restart keeps the value it has.
     pub(super) fn reload(&self) -> Result<Applied, Problems> {
+        let (watched, loaded) = config::load_watched(&self.sources, &Machine::this());
         let mut state = self.state();
-        state.fingerprint = self.sources.fingerprint();
-        let mut new = config::load(&self.sources)?;
+        state.watched = watched;
+        let mut new = loaded?;
         let changes = changes(&state.loaded, &new);
         keep_what_needs_a_restart(&state.loaded, &mut new, &changes);
         state.loaded = new.clone();

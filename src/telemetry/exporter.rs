@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::labels::{CODES, ConnectionError, RESULTS, Source, UpstreamError};
+use super::log;
 use super::metrics::{Metrics, get};
 use super::names::{self, DEFAULT_CLASS, Kind, MetricSpec};
 use crate::admission::{Outcome, RejectReason, UNITS_PER_TASK};
@@ -88,6 +89,34 @@ pub(super) struct Exporter {
     process: Vec<(Gauge, ProcessValue)>,
 }
 
+/// The same text, by metric and within each by labels, so that two scrapes can be compared: the
+/// exporter's order is that of its hash maps. The lines of one histogram keep theirs.
+fn in_order(text: &str) -> String {
+    let mut metrics: Vec<&str> = text.split_terminator("\n\n").collect();
+    metrics.sort_unstable();
+    let mut sorted = String::with_capacity(text.len());
+    for metric in metrics {
+        let mut lines: Vec<&str> = metric.lines().collect();
+        lines.sort_by_key(|line| (!line.starts_with('#'), series_labels(line)));
+        sorted += &lines.join("\n");
+        sorted += "\n\n";
+    }
+    sorted
+}
+
+/// The labels of a line but a bucket's bound, which the exporter writes last.
+fn series_labels(line: &str) -> &str {
+    match line.split_once('{') {
+        Some((name, labels)) if !name.starts_with('#') && !labels.starts_with("le=") => {
+            labels.split_once(",le=").map_or_else(
+                || labels.rsplit_once('}').map_or(labels, |(labels, _)| labels),
+                |(labels, _)| labels,
+            )
+        }
+        _ => "",
+    }
+}
+
 /// Picks one figure of the process.
 type ProcessValue = fn(&metrics_process::collector::Metrics) -> Option<u64>;
 
@@ -158,7 +187,7 @@ impl Exporter {
             let head = ["# HELP ", name, " ", help, "\n# TYPE ", name, " counter\n"].concat();
             text += &[&head, name, " ", &seconds, "\n\n"].concat();
         }
-        text
+        in_order(&text)
     }
 
     fn describe(&self) {
@@ -293,6 +322,9 @@ impl Exporter {
         self.gauge(&names::BUILD_INFO, &labels, |_, _, _| 1.0);
         self.counter(&names::PANICS_TOTAL, &[], |metrics| {
             get(&metrics.counts().panics)
+        });
+        self.counter(&names::LOG_LINES_DROPPED_TOTAL, &[], |_| {
+            log::lines_dropped()
         });
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -10,7 +11,15 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use super::lines::Lines;
+use super::panics;
 use super::settings::{LogFormat, LogSettings};
+
+/// How long the end of the process waits for the last lines.
+const FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// The lines of this process, once the log is set up.
+static INSTALLED: OnceLock<Lines> = OnceLock::new();
 
 /// Changes the level while weir runs. Cheap to clone.
 #[derive(Clone)]
@@ -31,13 +40,35 @@ impl fmt::Debug for LogControl {
     }
 }
 
-/// Makes every line of this process go to the standard error output, as the settings say. Once.
-pub fn install(settings: &LogSettings) -> Result<LogControl, String> {
+/// To be kept until nothing logs any more. Dropping it waits for the last lines to come out, but
+/// not for long: nobody may be reading them.
+#[derive(Debug)]
+#[must_use = "dropped at once, it waits for nothing"]
+pub struct LastLines(Lines);
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_MAX);
+    }
+}
+
+/// Makes every line of this process go to the standard error output, as the settings say, panics
+/// among them. Once. Nobody who logs ever waits for that output.
+pub fn install(settings: &LogSettings) -> Result<(LogControl, LastLines), String> {
     let terminal = std::io::stderr().is_terminal();
-    let (subscriber, control) = subscriber(settings, terminal, std::io::stderr)?;
+    let lines = Lines::start(std::io::stderr())
+        .map_err(|error| format!("no thread to write it: {error}"))?;
+    let (subscriber, control) = subscriber(settings, terminal, lines.clone())?;
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|_| "the log is already set up in this process".to_owned())?;
-    Ok(control)
+    panics::install(lines.clone());
+    let _ = INSTALLED.set(lines.clone());
+    Ok((control, LastLines(lines)))
+}
+
+/// Log lines of this process that were dropped, because nobody read the log in time.
+pub(super) fn lines_dropped() -> u64 {
+    INSTALLED.get().map_or(0, Lines::dropped)
 }
 
 /// Whether a text is a level or a filter, and if not, what is wrong with it. For checking a
@@ -90,8 +121,13 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     let remedy = "use off, error, warn, info, debug or trace, or a filter such as weir=debug,info";
     let directives: Vec<&str> = text.split(',').map(str::trim).collect();
     for directive in &directives {
-        let is_level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
-        if !is_level && !directive.contains('=') {
+        // The library takes an empty level for `error`.
+        let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+        let of_module = directive
+            .rsplit_once('=')
+            // Without a module, `[` names spans, of which weir has none: nothing would be shown.
+            .is_some_and(|(module, level)| !module.starts_with('[') && is_level(level));
+        if !is_level(directive) && !of_module {
             return Err(format!("`{directive}` is not a log level; {remedy}"));
         }
     }
@@ -202,7 +238,17 @@ pub(super) mod tests {
         ] {
             assert_eq!(check_level(good), Ok(()), "{good}");
         }
-        for bad in ["", "inof", "weir", "weir=loud", "info,", "debug;info"] {
+        for bad in [
+            "",
+            "inof",
+            "weir",
+            "weir=",
+            "weir=loud",
+            "[span]=info",
+            "weir[{a=b}]",
+            "info,",
+            "debug;info",
+        ] {
             assert!(check_level(bad).is_err(), "{bad}");
         }
     }

@@ -9,10 +9,12 @@ pub mod demand;
 pub mod events;
 mod exporter;
 mod labels;
+mod lines;
 pub mod log;
 mod metrics;
 pub mod names;
 pub mod overload;
+mod panics;
 mod settings;
 #[cfg(test)]
 mod tests;

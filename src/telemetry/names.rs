@@ -171,6 +171,8 @@ metrics! {
         "Always 1; the version is the label.";
     PANICS_TOTAL = Counter Count "weir_panics_total" []
         "Panics caught: each is a bug of weir's own.";
+    LOG_LINES_DROPPED_TOTAL = Counter Count "weir_log_lines_dropped_total" []
+        "Log lines dropped because nobody read the log in time, or it could not be written.";
     PROCESS_CPU_SECONDS_TOTAL = Counter Seconds "process_cpu_seconds_total" []
         "User and system CPU time of the process.";
     PROCESS_OPEN_FDS = Gauge Count "process_open_fds" []

@@ -83,6 +83,7 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
         "weir_request_cost_bytes_bucket{le=\"4294967296\"}",
         "weir_upstream_retries_total",
         "weir_panics_total",
+        "weir_log_lines_dropped_total",
         "weir_connections",
         "weir_upstream_connections",
         "weir_demand_ratio",
@@ -132,6 +133,26 @@ fn the_text_is_what_the_table_says() {
             .collect();
         assert_eq!(keys, spec.labels, "{series}");
     }
+}
+
+#[test]
+fn the_order_is_always_the_same() {
+    let order = || {
+        let text = Telemetry::new().render(&figures());
+        let names = text
+            .lines()
+            .map(|line| line.rsplit_once(' ').map_or(line, |(name, _)| name));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = order();
+    assert!(first.len() > 100);
+    for (line, expected) in order().iter().zip(&first) {
+        assert_eq!(line, expected);
+    }
+    let at = |name: &str| first.iter().position(|line| line == name).expect(name);
+    let buckets = ["0.005", "0.25", "10", "+Inf"]
+        .map(|le| at(&format!("weir_service_seconds_bucket{{le=\"{le}\"}}")));
+    assert!(buckets.is_sorted(), "{buckets:?}");
 }
 
 #[test]

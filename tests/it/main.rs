@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 
 mod abandon;
+mod blocked_log;
 mod config;
 mod drain;
 mod formula;
@@ -9,6 +10,8 @@ mod gate_breakdown;
 mod gate_model;
 mod gate_stress;
 mod limits;
+#[cfg(target_os = "linux")]
+mod output;
 mod overload;
 mod panics;
 mod permit;

@@ -1,14 +1,12 @@
 //! Every endpoint and every refusal, over a real socket with a real gate behind it.
 
+mod connections;
 mod port;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::admission::RejectReason;
 use crate::gate::{Arrival, Cost};
@@ -28,6 +26,7 @@ async fn readiness_follows_the_phase_and_never_the_load() {
     }
     let ready = port.ask(Method::GET, "/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "serving\n"));
+    assert_eq!(header(&ready, "weir-admin"), env!("CARGO_PKG_VERSION"));
     for phase in [Phase::LameDuck, Phase::Draining, Phase::Stopped] {
         port.phase.send_replace(phase);
         let ready = port.ask(Method::GET, "/readyz").await;
@@ -244,44 +243,6 @@ async fn wrong_methods_and_paths_are_told_what_is_right() {
     }
     assert_eq!(port.ask(Method::GET, "/readyz?verbose").await.status, 200);
     port.close().await;
-}
-
-#[tokio::test]
-async fn connections_are_kept_and_their_number_is_bounded() {
-    let port = Port::open().await;
-    let ask = format!("GET /livez HTTP/1.1\r\nhost: {}\r\n\r\n", port.at);
-    let mut kept = Vec::new();
-    for _ in 0..64 {
-        let mut stream = TcpStream::connect(port.at).await.expect("accepted");
-        for _ in 0..2 {
-            stream.write_all(ask.as_bytes()).await.expect("sent");
-            let mut answer = [0; 15];
-            within(stream.read_exact(&mut answer))
-                .await
-                .expect("answered");
-            assert_eq!(&answer, b"HTTP/1.1 200 OK");
-            while !answer.ends_with(b"ok\n") {
-                answer.rotate_left(1);
-                within(stream.read_exact(&mut answer[14..]))
-                    .await
-                    .expect("the rest");
-            }
-        }
-        kept.push(stream);
-    }
-    let mut late = TcpStream::connect(port.at).await.expect("in the backlog");
-    late.write_all(ask.as_bytes()).await.expect("sent");
-    let early = tokio::time::timeout(Duration::from_millis(100), late.readable()).await;
-    assert!(early.is_err(), "one too many is not answered");
-    drop(kept.pop());
-    within(late.readable())
-        .await
-        .expect("answered once there is room");
-    port.close().await;
-    for mut stream in kept {
-        let end = within(stream.read(&mut [0; 1])).await;
-        assert!(matches!(end, Ok(0) | Err(_)), "closed at the end");
-    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::setup::Setup;
+use crate::cli::print;
 use crate::load::backend;
 
 /// How long a child may take to begin.
@@ -55,7 +56,9 @@ pub async fn demo_backend(args: BackendArgs) -> ExitCode {
     let backend = match backend::Backend::on_loopback(settings).await {
         Ok(backend) => backend,
         Err(error) => {
-            eprintln!("weir demo-backend: no port of 127.0.0.1 can be opened: {error}");
+            print::err(format_args!(
+                "weir demo-backend: no port of 127.0.0.1 can be opened: {error}"
+            ));
             return ExitCode::from(super::EXIT_NOT_STARTED);
         }
     };

@@ -14,6 +14,7 @@ use ratatui::widgets::Gauge;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
 use super::setup::mib;
+use crate::cli::print;
 
 const HEIGHT: u16 = 5;
 
@@ -106,7 +107,7 @@ impl View {
                 let second = snapshot.at.as_secs();
                 if *printed != Some(second) {
                     *printed = Some(second);
-                    println!("{}", line(self.title, snapshot));
+                    print::out(line(self.title, snapshot));
                 }
             }
         }
@@ -134,7 +135,7 @@ impl Drop for Live {
         // Nothing can be done for a terminal that is gone.
         let _ = self.terminal.set_cursor_position(below);
         let _ = self.terminal.show_cursor();
-        println!();
+        print::out("");
     }
 }
 

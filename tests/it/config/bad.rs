@@ -1,11 +1,12 @@
 //! Configurations that are refused: one message on one screen, with key, value, source, remedy.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use weir::config::{Machine, Problem, Problems, Sources, load_on};
 
-use super::{BASE_ENV, file, machine, owned, with_env, with_sets};
+use super::{BASE_ENV, effective, file, load_file, machine, owned, with_env, with_sets};
 
 /// A line of the table.
 struct Row {
@@ -197,8 +198,8 @@ fn the_binary_prints_values_with_sources_and_the_arithmetic_and_ends_with_0() {
     has(&["queue.max_bytes", "1Mi", "--set"]);
     has(&["queue.order", "fifo", "built-in", "default"]);
     assert!(text.contains("536870912 × 0.9 ÷ 1000000 = 483.183, so 483 requests run at once"));
-    assert!(text.contains("up to 102 requests on HTTP/1.1"), "{text}");
-    assert!(text.contains("or 341 on HTTP/2"), "{text}");
+    assert!(text.contains("up to 56 requests on HTTP/1.1"), "{text}");
+    assert!(text.contains("or 256 on HTTP/2"), "{text}");
 }
 
 #[test]
@@ -237,11 +238,59 @@ fn a_file_that_cannot_be_read_says_why() {
     std::fs::create_dir(&directory).expect("created");
     assert!(load(&directory).0.contains("directory"));
     let large = dir.path().join("large.toml");
-    std::fs::write(&large, "#".repeat((1 << 20) + 1)).expect("written");
-    assert!(load(&large).0.contains("larger than 1 MiB"));
+    std::fs::write(&large, "#".repeat((256 << 10) + 1)).expect("written");
+    assert!(load(&large).0.contains("larger than 256 KiB"));
+    std::fs::write(&large, "#".repeat(256 << 10)).expect("written");
+    assert!(load_file(&large).is_err_and(|problems| problems.0[0].key.starts_with("memory")));
     let dangling = dir.path().join("link.toml");
     std::os::unix::fs::symlink("/proc/self/mem", &dangling).expect("linked");
     assert!(load(&dangling).0.contains("cannot be read"));
+    for (name, target) in [("null.toml", "/dev/null"), ("tty.yaml", "/dev/zero")] {
+        let device = dir.path().join(name);
+        std::os::unix::fs::symlink(target, &device).expect("linked");
+        assert!(load(&device).0.contains("not a regular file"));
+    }
+}
+
+#[test]
+fn a_pipe_is_refused_without_waiting_for_its_writer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe.toml");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let table = format!(
+        "memory.target_memory={{file={}, baseline=1}}",
+        pipe.display()
+    );
+    let (tell, told) = std::sync::mpsc::channel();
+    // A thread of its own: one that waits would wait for ever.
+    std::thread::spawn(move || {
+        let _ = tell.send((load_file(&pipe), with_sets(&[&table])));
+    });
+    let (config, target) = told
+        .recv_timeout(Duration::from_secs(10))
+        .expect("refused at once");
+    for (refused, key) in [(config, "--config"), (target, "memory.target_memory.file")] {
+        let problems = refused.expect_err("a pipe").0;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].key, key);
+        assert!(problems[0].problem.contains("not a regular file"));
+    }
+}
+
+#[test]
+fn brackets_upon_brackets_are_refused_before_they_are_parsed() {
+    let text = format!("a: {}", "[".repeat(250_000));
+    let (_dir, path) = file("weir.yaml", &text);
+    let problems = load_file(&path).expect_err("no configuration").0;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].problem.contains("256 opening brackets"));
+    // Fewer are the parser's to judge, as deep as they are and however much is inside.
+    let text = format!("a: {}{}", "[".repeat(256), "b,".repeat(120_000));
+    let (_dir, path) = file("weir.yaml", &text);
+    let problems = load_file(&path).expect_err("never closed").0;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(!problems[0].problem.contains("opening brackets"));
 }
 
 #[test]
@@ -329,6 +378,15 @@ fn the_machine_is_looked_at() {
         warned(&small, &fits),
         ["queue.max_bytes", "limits.max_connections"]
     );
+    let loaded = load(&small, &fits).expect("valid");
+    assert_eq!(loaded.config.proxy.limits.max_connections, 950);
+    let (value, source) = effective(&loaded, "limits.max_connections");
+    assert_eq!(value, "10000 (950 by the descriptor limit of 1024)");
+    assert_eq!(source, "built-in default");
+    let remedy = &loaded.warnings[1].remedy;
+    assert!(remedy.contains("10074") && remedy.contains("lower the value to 950"));
+    let exact = [fits[0], "queue.max_bytes=1Mi", "limits.max_connections=950"];
+    assert_eq!(warned(&small, &exact), [""; 0]);
     let auto = [
         fits[0],
         "queue.max_bytes=auto",
@@ -336,6 +394,17 @@ fn the_machine_is_looked_at() {
     ];
     assert_eq!(warned(&small, &auto), [""; 0]);
     assert_eq!(warned(&machine(), &fits), [""; 0]);
+
+    let tiny = Machine {
+        descriptor_limit: Some(65),
+        ..small
+    };
+    let warnings = load(&tiny, &auto).expect("valid").warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(
+        warnings[0].remedy,
+        "raise the limit to at least 66 (ulimit -n)"
+    );
 }
 
 #[test]
@@ -374,4 +443,77 @@ fn a_baseline_that_leaves_nothing_is_worked_out() {
             .problem
             .contains("1Gi × 0.5 less the baseline of 600Mi")
     );
+}
+
+#[test]
+fn thousands_of_slips_are_found_at_once_and_told_on_a_few_screens() {
+    let many: Vec<String> = (0..2900)
+        .map(|n| format!("{}{n} = 1", "k".repeat(80)))
+        .collect();
+    let (_dir, path) = file("weir.toml", many.join("\n"));
+    let begun = Instant::now();
+    let problems = load_file(&path).expect_err("unknown keys");
+    let taken = begun.elapsed();
+    assert!(problems.0.len() >= 2900);
+    // A tenth of a second; with a search for each key, a quarter of a minute.
+    assert!(taken < Duration::from_secs(5), "{taken:?}");
+    let text = problems.to_string();
+    assert!(text.lines().count() < 150, "{text}");
+    assert!(text.contains("more\n"), "{text}");
+}
+
+#[test]
+fn a_long_or_hostile_key_is_shown_cut_and_escaped() {
+    let text = format!("{{\"a\\u001b[31m\\n{}\": 1}}", "x".repeat(200_000));
+    let (_dir, path) = file("weir.json", text);
+    let problems = load_file(&path).expect_err("unknown key").to_string();
+    assert!(problems.contains("a\\u{1b}[31m\\nxxx"), "{problems}");
+    assert!(problems.len() < 2000, "{problems}");
+
+    let text = format!("[{}]", "[1, 2, 3, 4],".repeat(4)).replace(",]", "]");
+    let text = format!(
+        "{{\"listen\": {}}}",
+        text.replace(['1', '2', '3', '4'], &text)
+    );
+    let (_dir, path) = file("weir.json", text);
+    let problems = load_file(&path).expect_err("a list").to_string();
+    assert!(
+        problems.contains("1, 2, 3, 4], [") && problems.contains('…'),
+        "{problems}"
+    );
+    assert!(problems.len() < 2000, "{problems}");
+}
+
+#[test]
+fn one_key_from_two_variables_is_refused() {
+    let problems = with_env(&[
+        ("WEIR__QUEUE__MAX_WAIT", "1s"),
+        ("weir__queue__max_wait", "2s"),
+    ])
+    .expect_err("twice")
+    .0;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].key, "weir__queue__max_wait");
+    assert!(problems[0].problem.contains("WEIR__QUEUE__MAX_WAIT"));
+    let alone = with_env(&[("weir__queue__max_wait", "2s")]).expect("any case will do");
+    assert_eq!(alone.config.bounds.max_wait, Duration::from_secs(2));
+}
+
+#[test]
+fn a_flood_of_variables_or_sets_is_refused_without_merging_it() {
+    let sources = Sources {
+        sets: (0..20_000).map(|n| format!("log.level=debug{n}")).collect(),
+        env: (0..20_000)
+            .map(|n| (format!("WEIR__K{n}"), "1".to_owned()))
+            .collect(),
+        ..Sources::default()
+    };
+    let begun = Instant::now();
+    let problems = load_on(&sources, &machine()).expect_err("too many").0;
+    let taken = begun.elapsed();
+    assert_eq!(problems[0].key, "environment");
+    assert_eq!(problems[1].key, "--set");
+    assert!(problems[0].problem.contains("20000"));
+    // A second; merged, it takes minutes.
+    assert!(taken < Duration::from_secs(20), "{taken:?}");
 }

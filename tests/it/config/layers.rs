@@ -141,6 +141,57 @@ fn what_kubernetes_puts_into_the_environment_of_a_service_named_weir_is_harmless
 }
 
 #[test]
+fn a_service_whose_name_begins_like_a_setting_is_set_aside_with_a_warning() {
+    let plain = with_env(&[]).expect("valid");
+    let mut linked = with_env(&[
+        ("WEIR__A_SERVICE_HOST", "10.0.0.1"),
+        ("WEIR__A_SERVICE_PORT", "8000"),
+        ("WEIR__A_SERVICE_PORT_HTTP", "8000"),
+        ("WEIR__A_PORT", "tcp://10.0.0.1:8000"),
+        ("WEIR__A_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ("WEIR__A_PORT_8000_TCP_PROTO", "tcp"),
+        ("WEIR__A_PORT_8000_TCP_PORT", "8000"),
+        ("WEIR__A_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("WEIR__QUEUE__MAX_WAIT_PORT", "udp://10.0.0.2:53"),
+    ])
+    .expect("valid");
+    let warnings = std::mem::take(&mut linked.warnings);
+    assert_eq!(linked, plain);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].key.starts_with("WEIR__A_"));
+    assert_eq!(warnings[1].key, "WEIR__QUEUE__MAX_WAIT_PORT");
+    assert!(warnings[0].remedy.contains("enableServiceLinks: false"));
+
+    for slip in [
+        ("WEIR__A_PORT", "8000"),
+        ("WEIR__SERVICE_HOST", "10.0.0.1"),
+        ("WEIR__QUEUE__MAX_WAIT_SERVICE", "1s"),
+    ] {
+        assert_eq!(with_env(&[slip]).expect_err(slip.0).0.len(), 1);
+    }
+}
+
+#[test]
+fn field_names_have_no_case() {
+    let (_dir, path) = file("weir.toml", "[reject.headers]\nX-Shed-By = \"file\"\n");
+    let sources = Sources {
+        file: Some(path),
+        sets: vec!["reject.headers.x-SHED-by=set".to_owned()],
+        env: owned(&BASE_ENV),
+    };
+    let loaded = load_on(&sources, &machine()).expect("valid");
+    assert_eq!(
+        effective(&loaded, "reject.headers.x-shed-by"),
+        ("\"set\"", "--set")
+    );
+    let all = loaded.effective.iter().map(|one| &one.key);
+    assert_eq!(all.filter(|key| key.contains("headers")).count(), 1);
+    let headers = &loaded.config.proxy.reject.headers;
+    assert_eq!(headers.len(), 1);
+    assert_eq!(headers[0].1, "set");
+}
+
+#[test]
 fn values_mean_what_they_say() {
     let loaded = with_sets(&[
         "upstream=unix:/run/app.sock",
@@ -162,7 +213,7 @@ fn values_mean_what_they_say() {
     assert_eq!(config.workers, 2);
     assert_eq!(config.bounds.max_wait, Duration::from_secs(90));
     assert_eq!(config.bounds.max_bytes, 1_572_864);
-    assert_eq!(config.proxy.limits.max_connections, ((1 << 20) - 64) / 2);
+    assert_eq!(config.proxy.limits.max_connections, 1_000_000);
     assert_eq!(config.proxy.limits.header_bytes, 16_384);
     assert_eq!(config.proxy.timeouts.connection_age, Duration::ZERO);
     assert_eq!(effective(&loaded, "workers").0, "auto (2)");
@@ -219,7 +270,7 @@ fn auto_follows_the_machine() {
         )
     };
     assert_eq!(auto(None, None, 1), (1, 64, 10_000));
-    assert_eq!(auto(Some(256 << 20), Some(1024), 2), (2, 96, 480));
+    assert_eq!(auto(Some(256 << 20), Some(1024), 2), (2, 96, 935));
     assert_eq!(auto(Some(64 << 20), Some(64), 64), (2, 16, 1));
 }
 

@@ -1,6 +1,6 @@
 //! What a poller sees, and what a reload would change.
 
-use weir::config::{Changes, Sources, TargetSource, changes, load_on};
+use weir::config::{Changes, Sources, TargetSource, changes, load_watched};
 
 use super::{file, machine, with_sets};
 
@@ -50,7 +50,7 @@ fn changes_are_told_apart_by_whether_they_need_a_restart() {
 }
 
 #[test]
-fn the_fingerprint_follows_the_content_of_both_files() {
+fn both_files_are_watched_by_content() {
     let (_dir, limit) = file("mem_limit", "1Gi");
     let text = |wait: &str| {
         format!(
@@ -63,30 +63,50 @@ fn the_fingerprint_follows_the_content_of_both_files() {
         file: Some(path.clone()),
         ..Sources::default()
     };
-    let first = sources.fingerprint();
-    assert_eq!(sources.fingerprint(), first);
-    let old = load_on(&sources, &machine()).expect("valid");
+    let load = || load_watched(&sources, &machine());
+    let (watched, old) = load();
+    let old = old.expect("valid");
+    assert!(!watched.has_changed());
 
     std::fs::write(&limit, "2Gi").expect("written");
-    let second = sources.fingerprint();
-    assert_ne!(second, first);
-    let new = load_on(&sources, &machine()).expect("valid");
+    assert!(watched.has_changed());
+    let (watched, new) = load();
+    let new = new.expect("valid");
     assert_eq!(new.config.budget.target_memory(), (2 << 30) - (1 << 20));
     assert!(matches!(new.config.target, TargetSource::File { content, .. } if content == 2 << 30));
     assert_eq!(changes(&old, &new).applied, ["memory.target_memory.file"]);
 
     // Rewritten with the same content, as a ConfigMap swap that changes another key does.
     std::fs::write(&limit, "2Gi").expect("written");
-    assert_eq!(sources.fingerprint(), second);
+    assert!(!watched.has_changed());
 
     std::fs::write(&path, text("2s")).expect("written");
-    let third = sources.fingerprint();
-    assert!(third != second && third != first);
+    assert!(watched.has_changed());
+}
 
-    // Gone is another state, and a broken file is watched too.
-    std::fs::write(&path, "broken = ").expect("written");
-    let broken = sources.fingerprint();
-    assert_ne!(broken, third);
+#[test]
+fn what_is_wrong_is_watched_too() {
+    let (dir, path) = file("weir.toml", "broken = ");
+    let sources = Sources {
+        file: Some(path.clone()),
+        ..Sources::default()
+    };
+    let load = || {
+        let (watched, loaded) = load_watched(&sources, &machine());
+        assert!(loaded.is_err() && !watched.has_changed());
+        watched
+    };
+    let broken = load();
     std::fs::remove_file(&path).expect("removed");
-    assert_ne!(sources.fingerprint(), broken);
+    assert!(broken.has_changed(), "gone is another state");
+
+    // A target file that a new configuration names and that is not there yet.
+    let gone = load();
+    let limit = dir.path().join("mem_limit");
+    let text = format!("[memory]\ntarget_memory = {{ file = {limit:?} }}\n");
+    std::fs::write(&path, text).expect("written");
+    assert!(gone.has_changed());
+    let waiting = load();
+    std::fs::write(&limit, "1Gi").expect("written");
+    assert!(waiting.has_changed());
 }

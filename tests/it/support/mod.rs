@@ -9,7 +9,7 @@ pub(crate) mod raw;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,6 +72,16 @@ impl Setup {
 
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Weir {
+        self.start_with(None).await.0
+    }
+
+    /// The same with its log in a pipe, which nobody reads but who gets it here.
+    pub(crate) async fn start_with_piped_log(self) -> (Weir, ChildStderr) {
+        let (weir, pipe) = self.start_with(Some(Stdio::piped())).await;
+        (weir, pipe.expect("asked for"))
+    }
+
+    async fn start_with(self, stderr: Option<Stdio>) -> (Weir, Option<ChildStderr>) {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let (data, admin) = addresses();
         let arguments = self
@@ -86,13 +96,14 @@ impl Setup {
                 command.env_remove(name);
             }
         }
-        let child = command
+        let mut child = command
             .args(&arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
+            .stderr(stderr.unwrap_or_else(|| log.into()))
             .spawn()
             .expect("the binary under test starts");
+        let pipe = child.stderr.take();
         let weir = Weir {
             child: Mutex::new(child),
             data,
@@ -108,7 +119,7 @@ impl Setup {
                 .is_ok_and(|(status, _)| status == 200)
         })
         .await;
-        weir
+        (weir, pipe)
     }
 }
 
