@@ -38,7 +38,7 @@ fn waiting_requests() -> [(&'static str, Vec<u8>); 5] {
     ]
 }
 
-/// Fails when only hyper looks at the socket: then unread bodies hide the end of the stream.
+/// Fails when only hyper looks at the socket (tried): unread bodies hide the end of the stream.
 #[tokio::test]
 async fn who_leaves_the_queue_is_noticed_and_never_forwarded() {
     let backend = backend().await;

@@ -59,7 +59,7 @@ async fn until_phase(weir: &Weir, phase: &str) {
 }
 
 /// Fails when the lame duck closes idle connections, as hyper's own graceful shutdown does, and
-/// when queued requests are refused at the first signal.
+/// when it refuses new requests (both tried).
 #[tokio::test]
 async fn nothing_is_lost_in_twenty_drains_under_load() {
     for round in 0..20 {

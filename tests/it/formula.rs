@@ -48,8 +48,7 @@ const CASES: [Case; 10] = [
     case("600", "10", "1", 60, "auto"),
 ];
 
-/// Fails when the gate gives one permit more than the formula (`limit_units` + 1024 in
-/// `Gate::new`: 2 at once where 1 is the limit), and when it gives one less.
+/// Fails when the gate gives one permit more than the formula (tried).
 #[tokio::test]
 #[cfg_attr(
     debug_assertions,

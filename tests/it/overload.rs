@@ -16,8 +16,6 @@ const CAPACITY: f64 = 500.0;
 const OFFERED: f64 = 10.0 * CAPACITY;
 const LASTS: Duration = Duration::from_secs(8);
 
-/// Fails without backpressure (every permit granted twice: goodput is there, rejects are not), and
-/// when the pump is not called as a permit comes back (goodput falls to a few per cent).
 #[tokio::test]
 #[cfg_attr(
     debug_assertions,

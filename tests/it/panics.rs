@@ -25,7 +25,7 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// Fails when a panic is not caught, and when an exchange leaks its permit in unwinding.
+/// Fails when a panic is not caught (tried): the connection dies with its request.
 #[tokio::test]
 async fn a_panic_costs_one_request_and_no_permit() {
     let backend = backend().await;

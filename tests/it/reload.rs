@@ -84,8 +84,8 @@ impl Load {
     }
 }
 
-/// Fails when a shrink does not count what is in flight as debt: then more units come back than
-/// there are.
+/// Fails when a shrink does not count what is in flight as debt (tried): then more are let through
+/// than there are connections for.
 #[tokio::test]
 async fn fifty_new_targets_under_load() {
     let backend = backend().await;
