@@ -133,9 +133,12 @@ async fn upstream_connections_stay_within_the_permits() {
             }
         }
         assert!(most <= PERMITS, "{most} open at once");
+        // Where connections of one protocol make room for the other, a backend may see the new one
+        // before the end of the old one, which each worker had closed.
+        let unseen_ends = if with_grpc { 2 } else { 0 };
         let stats = backend.stats();
         assert!(
-            stats.max_connections <= PERMITS,
+            stats.max_connections <= PERMITS + unseen_ends,
             "mixed: {with_grpc}: {stats:?}"
         );
         weir.assert_at_rest(sent).await;
