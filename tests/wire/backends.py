@@ -9,6 +9,11 @@ import socket
 import struct
 import threading
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+
 
 def pattern(size):
     """`size` bytes that are always the same and do not repeat soon."""
@@ -203,6 +208,34 @@ class Plain:
             for sock in self.sockets:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+
+class H2Backend(Plain):
+    """An HTTP/2 server with prior knowledge. It never opens a window beyond the first 64 KiB; a
+    handler answers each request on the `h2` connection, whose frames are sent after it."""
+
+    def __init__(self, handler):
+        self.h2_requests = 0
+        super().__init__(handler)
+
+    def serve(self, sock):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        try:
+            with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
+                sock.sendall(connection.data_to_send())
+                while data := sock.recv(64 * 1024):
+                    for event in connection.receive_data(data):
+                        if isinstance(event, h2.events.RequestReceived):
+                            with self.lock:
+                                self.h2_requests += 1
+                            self.handler(connection, event.stream_id)
+                    sock.sendall(connection.data_to_send())
+        finally:
+            with self.lock:
+                self.sockets.discard(sock)
+            sock.close()
 
 
 NGINX = """
