@@ -212,7 +212,8 @@ class Plain:
 
 class H2Backend(Plain):
     """An HTTP/2 server with prior knowledge. It never opens a window beyond the first 64 KiB; a
-    handler answers each request on the `h2` connection, whose frames are sent after it."""
+    handler answers each request on the `h2` connection, whose frames are sent after it. If it
+    returns true, the connection ends there, and what still comes on it is passed over."""
 
     def __init__(self, handler):
         self.h2_requests = 0
@@ -225,13 +226,18 @@ class H2Backend(Plain):
         try:
             with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
                 sock.sendall(connection.data_to_send())
-                while data := sock.recv(64 * 1024):
+                over = False
+                while not over and (data := sock.recv(64 * 1024)):
                     for event in connection.receive_data(data):
                         if isinstance(event, h2.events.RequestReceived):
                             with self.lock:
                                 self.h2_requests += 1
-                            self.handler(connection, event.stream_id)
+                            over = self.handler(connection, event.stream_id) or over
                     sock.sendall(connection.data_to_send())
+                # Unread bytes would make the end a reset, which outruns the last answer.
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(64 * 1024):
+                    pass
         finally:
             with self.lock:
                 self.sockets.discard(sock)
