@@ -6,11 +6,10 @@ import os
 import socket
 import time
 
-import h2.events
-
 from backends import H2Backend
+from cases_f_upstream import break_off
 from cases_h_websocket import UPGRADE
-from harness import Failure, check, equal, eventually, free_port
+from harness import check, equal, eventually, free_port, toml
 from raw import H2, Background, Raw, get
 
 UPLOAD = ("Content-Length: 10000",)
@@ -227,19 +226,102 @@ def test_a_broken_chunked_response_is_a_reset_for_http_1_0(t):
     eventually("it is counted", lambda: weir.outcome("failed") == 1, within=10)
 
 
-def test_a_part_of_a_head_behind_a_request_is_on_the_clock(t):
+def is_ended_by_the_head_timer(raw):
+    seconds, said = raw.closed(10)
+    check(said[9:12] in (b"", b"408"), f"it was told {said[:100]}")
+    check(seconds < 8, f"closed after {seconds:.2f} s, timer 0.7 s")
+
+
+def test_a_part_of_a_head_with_a_first_request_is_on_the_clock(t):
     """Failed before: such a part was taken for an idle connection, which may stay longer."""
+    weir = t.weir(t.plain(), timeouts__head="700ms", timeouts__keep_alive_idle="20s")
+    raw = t.keep(Raw(weir.port))
+    raw.send(get("/") + "GET / HTT")
+    equal(raw.response().status, 200, "the whole one")
+    is_ended_by_the_head_timer(raw)
+
+
+def test_a_part_of_a_head_with_a_later_request_is_on_the_clock(t):
+    """Failed before: as above."""
+    weir = t.weir(t.plain(), timeouts__head="700ms", timeouts__keep_alive_idle="20s")
+    raw = t.keep(Raw(weir.port))
+    equal(raw.ask(get("/")).status, 200, "the first")
+    raw.send(get("/") + "GET / HTT")
+    equal(raw.response().status, 200, "the second")
+    is_ended_by_the_head_timer(raw)
+
+
+def test_a_part_of_a_head_behind_a_pending_response_is_on_the_clock(t):
+    """Failed before: as above."""
     plain = t.plain()
     weir = t.weir(plain, timeouts__head="700ms", timeouts__keep_alive_idle="20s")
-    together, behind = (t.keep(Raw(weir.port, within=10)) for _ in range(2))
-    together.send(get("/") + "GET / HTT")
-    equal(together.response().status, 200, "in one write: the whole one")
-    behind.send(get("/hold"))
+    raw = t.keep(Raw(weir.port))
+    raw.send(get("/hold"))
     eventually("the response is pending", lambda: plain.held == 1, within=10)
-    behind.send("GET / HTT")
+    raw.send("GET / HTT")
     plain.release.set()
-    equal(behind.response().status, 200, "behind: the whole one")
-    for raw in (together, behind):
-        seconds, said = raw.closed(10)
-        check(said[9:12] in (b"", b"408"), f"it was told {said[:100]}")
-        check(seconds < 8, f"closed after {seconds:.2f} s")
+    equal(raw.response().status, 200, "the whole one")
+    is_ended_by_the_head_timer(raw)
+
+
+RELOADS_AT_ONCE = 6
+
+
+def test_the_last_reload_is_the_one_in_effect(t):
+    """Failed before: of reloads at once, an older reading could be applied over a newer one."""
+    weir = t.weir(t.plain())
+    for turn in range(100):
+        permits = (8, 64)[turn % 2]
+        new = weir.file.with_suffix(".new")
+        new.write_text(toml(weir.settings | {"memory.target_memory": f"{permits}Mi"}))
+        before = [Background(weir.admin, "/reload", "POST") for _ in range(RELOADS_AT_ONCE // 2)]
+        os.replace(new, weir.file)
+        after = [Background(weir.admin, "/reload", "POST") for _ in range(RELOADS_AT_ONCE // 2)]
+        equal([call.result()[0] for call in before + after], [200] * RELOADS_AT_ONCE, "statuses")
+        said = json.loads(weir.admin("/config")[1])["memory.target_memory"]["value"]
+        equal(said, f"{permits}Mi", f"turn {turn}: target in /config")
+        equal(status(weir)["gate"]["permit_limit"], permits, f"turn {turn}: limit in /status")
+
+
+def black_hole(t):
+    """A port whose backlog is full: no connection comes about."""
+    listener = t.keep(socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    for _ in range(3):
+        filler = t.keep(socket.socket())
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def told(weir, kind):
+    """The lines that warn of such an error of the upstream."""
+    lines = [json.loads(line) for line in weir.log().splitlines() if line.endswith("}")]
+    return [line for line in lines if line["level"] == "WARN" and line.get("kind") == kind]
+
+
+def test_each_kind_of_upstream_error_is_counted_and_told(t):
+    """Failed before: they were not counted, nor told in the log."""
+    silent = t.plain()
+    upstreams = {
+        "connect": f"http://127.0.0.1:{free_port()}",
+        "connect_timeout": black_hole(t),
+        "reset": t.plain(break_off("before the head")),
+        "response_head_timeout": silent,
+        "protocol": t.plain(lambda x: x.send(b"220 mail.test ESMTP\r\n")),
+        "body": t.plain(break_off("content-length")),
+    }
+    for kind, upstream in upstreams.items():
+        weir = t.weir(upstream, timeouts__connect="300ms", timeouts__response_head="300ms")
+        asked = [t.keep(Raw(weir.port, within=10)) for _ in range(3)]
+        for raw in asked:
+            raw.send(get("/hold"))
+        for raw in asked:
+            raw.response()
+        eventually(f"{kind}: all failed", lambda w=weir: w.outcome("failed") == 3, within=10)
+        equal(weir.total("weir_upstream_errors_total", kind=kind), 3, f"{kind}: its series")
+        equal(weir.total("weir_upstream_errors_total"), 3, f"{kind}: all series")
+        eventually(f"{kind}: it is told", lambda w=weir, k=kind: told(w, k), within=5)
+        equal(len(told(weir, kind)), 1, f"{kind}: lines in the log, one a second at most")
+    silent.release.set()
