@@ -44,7 +44,10 @@ pub(super) struct Client {
     pub(super) peer_ip: HeaderValue,
     /// Whether it speaks HTTP/2.
     pub(super) is_h2: bool,
-    socket: Arc<OwnedWriteHalf>,
+    /// `None` only while it is dropped.
+    socket: Option<OwnedWriteHalf>,
+    /// Its close is to be a reset.
+    is_reset: AtomicBool,
     /// Given up when the last who knows the client lets go: a tunnel outlives its connection.
     _place: Place,
     stage: AtomicU8,
@@ -58,24 +61,22 @@ pub(super) struct Client {
     upload_open: AtomicBool,
     /// Bytes came after the end of the request that is being served: of the next one's head.
     head_ahead: AtomicBool,
+    /// The last four bytes that were read.
+    last_read: AtomicU32,
     /// The watch over the stream whose service was called last, on its way to the executor.
     next_pulse: Mutex<Option<Arc<Pulse>>>,
 }
 
 impl Client {
-    pub(super) fn new(
-        peer: SocketAddr,
-        socket: Arc<OwnedWriteHalf>,
-        is_h2: bool,
-        place: Place,
-    ) -> Self {
+    pub(super) fn new(peer: SocketAddr, socket: OwnedWriteHalf, is_h2: bool, place: Place) -> Self {
         let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .expect("an address is a valid header value");
         Self {
             peer,
             peer_ip,
             is_h2,
-            socket,
+            socket: Some(socket),
+            is_reset: AtomicBool::new(false),
             _place: place,
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
@@ -83,6 +84,7 @@ impl Client {
             is_leaving: AtomicBool::new(false),
             upload_open: AtomicBool::new(false),
             head_ahead: AtomicBool::new(false),
+            last_read: AtomicU32::new(0),
             next_pulse: Mutex::new(None),
         }
     }
@@ -131,9 +133,23 @@ impl Client {
 
     /// Makes the close of its connection a reset, which nobody takes for the end of a response.
     pub(super) fn reset_at_close(&self) {
-        let socket: &TcpStream = (*self.socket).as_ref();
         // A socket that is gone already needs no reset.
-        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
+        self.is_reset.store(true, Ordering::Relaxed);
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.socket
+            .as_ref()
+            .expect("taken only by the drop")
+            .as_ref()
+    }
+
+    /// The request that has begun has no body: what was read beyond its head is the next one's.
+    pub(super) fn begin_without_body(&self) {
+        let last = self.last_read.load(Ordering::Relaxed).to_be_bytes();
+        let is_all = last.ends_with(b"\n\r\n") || last.ends_with(b"\n\n");
+        self.head_ahead.store(!is_all, Ordering::Relaxed);
     }
 
     /// Says whether a request body is left unread.
@@ -158,7 +174,7 @@ impl Client {
         if self.is_h2 {
             return false;
         }
-        let ready = pin!(self.socket.ready(Interest::READABLE));
+        let ready = pin!(self.socket().ready(Interest::READABLE));
         match ready.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(ready)) => ready.is_read_closed(),
             Poll::Ready(Err(_)) => true,
@@ -171,7 +187,7 @@ impl Client {
         if self.is_h2 {
             return std::future::pending().await;
         }
-        while let Ok(ready) = self.socket.ready(Interest::READABLE).await {
+        while let Ok(ready) = self.socket().ready(Interest::READABLE).await {
             if ready.is_read_closed() {
                 return;
             }
@@ -181,7 +197,18 @@ impl Client {
 
     /// Writes past hyper, where hyper has nothing to say any more. What does not fit is lost.
     pub(super) fn write_past(&self, bytes: &[u8]) {
-        let _ = self.socket.try_write(bytes);
+        let _ = self.socket().try_write(bytes);
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.is_reset.load(Ordering::Relaxed)
+            && let Some(socket) = self.socket.take()
+        {
+            // Or it would be shut down first, which looks like a clean end.
+            socket.forget();
+        }
     }
 }
 
@@ -220,7 +247,7 @@ impl ClientIo {
     }
 
     fn socket(&self) -> &TcpStream {
-        (*self.client.socket).as_ref()
+        self.client.socket()
     }
 
     /// Bytes of a new head start its clock; at once, or when the request before it is over.
@@ -233,6 +260,17 @@ impl ClientIo {
             }
             _ => {}
         }
+    }
+
+    fn note_last(&self, read: &[u8]) {
+        let last = &self.client.last_read;
+        let tail = &read[read.len().saturating_sub(4)..];
+        let joined = tail
+            .iter()
+            .fold(last.load(Ordering::Relaxed), |last, byte| {
+                last << 8 | u32::from(*byte)
+            });
+        last.store(joined, Ordering::Relaxed);
     }
 
     /// Writes as soon as the socket takes something, and gives up on a client that does not read.
@@ -276,7 +314,9 @@ impl AsyncRead for ClientIo {
     ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let part = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(part));
+            let taken = self.ahead.split_to(part);
+            self.note_last(&taken);
+            buf.put_slice(&taken);
             if self.ahead.is_empty() {
                 // An empty rest would still hold the whole buffer.
                 self.ahead = Bytes::new();
@@ -287,6 +327,7 @@ impl AsyncRead for ClientIo {
         ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.note_read();
+            self.note_last(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }

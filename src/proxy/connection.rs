@@ -74,7 +74,7 @@ pub(super) async fn serve(
     let connection = Arc::new(Connection {
         shared,
         worker,
-        client: Arc::new(Client::new(peer, Arc::new(write), is_h2, place)),
+        client: Arc::new(Client::new(peer, write, is_h2, place)),
     });
     // Boxed, or each connection would hold room for either protocol and the sniff.
     let ended = if is_h2 {

@@ -26,7 +26,7 @@ impl Proxy {
     ///
     /// 1. Lame duck: everything is served, and told to go.
     /// 2. Draining: no new connections; what comes on open ones is served.
-    /// 3. When [`PARTING`] is left, tunnels are told to end; when `max_wait` is left, new requests
+    /// 3. When two seconds are left, tunnels are told to end; when `max_wait` is left, new requests
     ///    are refused, so that who is queued last can still be served in time.
     /// 4. Connections that only idle are closed last: a request may be on its way on one of them.
     pub async fn drain(&self, lifecycle: &Lifecycle, settings: &DrainSettings) -> u64 {

@@ -50,6 +50,9 @@ pub(super) async fn handle(
     let settings = shared.settings.load_full();
     let mut record = Record::begin(&connection, &request);
     client.set_upload_open(!request.body().is_end_stream());
+    if request.body().is_end_stream() {
+        client.begin_without_body();
+    }
 
     let expects = request.headers().contains_key(http::header::EXPECT);
     let on_upgrade = hyper::upgrade::on(&mut request);
