@@ -162,7 +162,7 @@ def test_an_old_connection_says_close_before_it_goes(t):
 
 
 def test_a_silent_tunnel_ends_in_a_drain(t):
-    """Failed before: tunnels were told to end too late to do so within drain.timeout: exit code 4."""
+    """Failed before, with exit code 4: tunnels were told to end too late."""
 
     def handler(x):
         x.send(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -170,7 +170,11 @@ def test_a_silent_tunnel_ends_in_a_drain(t):
 
     plain = t.plain(handler)
     weir = t.weir(
-        plain, drain__lame_duck="500ms", drain__timeout="4s", drain__grace="10s", queue__max_wait="500ms"
+        plain,
+        drain__lame_duck="500ms",
+        drain__timeout="4s",
+        drain__grace="10s",
+        queue__max_wait="500ms",
     )
     raw = t.keep(Raw(weir.port))
     raw.send(get("/", *UPGRADE))
