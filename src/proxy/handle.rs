@@ -67,8 +67,9 @@ pub(super) async fn handle(
     let head = match headers::prepare(head, &hop) {
         Ok(head) => head,
         Err(refusal) => {
-            record.refuse(refusal.status.as_u16());
-            return Ok(respond::refused(dialect, refusal));
+            let response = respond::refused(dialect, refusal);
+            record.refuse(response.status().as_u16());
+            return Ok(response);
         }
     };
 
@@ -119,11 +120,6 @@ enum Admission {
 async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) -> Admission {
     let gate = &connection.shared.gate;
     let client = &connection.client;
-    connection
-        .shared
-        .telemetry
-        .metrics
-        .cost(gate.budget().memory_per_task());
     match gate.arrive(Cost::Task, queued_bytes(client, body)) {
         Arrival::Admitted(permit) => {
             record.admitted(false);

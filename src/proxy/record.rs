@@ -50,6 +50,8 @@ impl Record {
     pub(super) fn admitted(&mut self, was_queued: bool) {
         let now = self.shared.now();
         self.admitted = Some(now);
+        let cost = self.shared.gate.budget().memory_per_task();
+        self.metrics().cost(cost);
         if was_queued {
             self.end_wait(WaitEnd::Granted, now);
         } else {
