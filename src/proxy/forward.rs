@@ -66,12 +66,11 @@ pub(super) async fn forward(
     };
     let response = match judge(sent, wanted.as_ref(), client) {
         Ok(response) => response,
+        // Dropped, the exchange counts as cancelled and its permit stays for `cancel_grace`.
+        Err(ProxyError::ClientGone) => return Err(ClientGone),
         Err(error) => {
             let response = respond::failed(dialect, &error);
             exchange.fail(&error, response.status());
-            if matches!(error, ProxyError::ClientGone) {
-                return Err(ClientGone);
-            }
             return Ok(response);
         }
     };

@@ -87,12 +87,8 @@ impl Record {
         self.answer(Source::Upstream, status);
     }
 
-    /// Failed, by the upstream, the client's body, or a client that left. `status` is what the
-    /// client is sent.
+    /// Failed, by the upstream or by the client's body. `status` is what the client is sent.
     pub(super) fn fail(&mut self, error: &ProxyError, status: u16) {
-        if matches!(error, ProxyError::ClientGone) {
-            return self.finish(Outcome::Cancelled);
-        }
         let telemetry = &self.shared.telemetry;
         if let Some(kind) = error.upstream_kind() {
             events::upstream_error(telemetry, kind, error);

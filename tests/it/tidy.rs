@@ -277,7 +277,7 @@ fn no_file_knows_the_machine_it_was_written_on() {
     let mut findings = Vec::new();
     for (path, text) in texts() {
         for (number, line) in (1..).zip(text.lines()) {
-            // `/proc/<pid>/root/` and the like are other places.
+            // The root that a process of `/proc` sees, and the like, are other places.
             let named = places.iter().filter(|place| {
                 let mut at = line.match_indices(**place);
                 at.any(|(at, _)| !line[..at].ends_with(|c: char| is_word(c) || ">}.*".contains(c)))
