@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -53,8 +53,10 @@ pub(super) struct Client {
     stage: AtomicU8,
     /// Requests in progress: more than one only on HTTP/2.
     active: AtomicU32,
-    /// Requests ever begun on this connection.
-    begun: AtomicU32,
+    /// Whether a request has ever begun on this connection.
+    has_begun: AtomicBool,
+    /// When the last request ended, or the connection began; in ms since the proxy's start.
+    ended_at: AtomicU64,
     /// It is to go: its connection has grown old.
     is_leaving: AtomicBool,
     /// A request's body has not been read to its end, so closing at once could destroy the answer.
@@ -65,10 +67,18 @@ pub(super) struct Client {
     last_read: AtomicU32,
     /// The watch over the stream whose service was called last, on its way to the executor.
     next_pulse: Mutex<Option<Arc<Pulse>>>,
+    /// Runs on between requests.
+    timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl Client {
-    pub(super) fn new(peer: SocketAddr, socket: OwnedWriteHalf, is_h2: bool, place: Place) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        socket: OwnedWriteHalf,
+        is_h2: bool,
+        place: Place,
+        now_millis: u64,
+    ) -> Self {
         let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .expect("an address is a valid header value");
         Self {
@@ -80,12 +90,14 @@ impl Client {
             _place: place,
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
-            begun: AtomicU32::new(0),
+            has_begun: AtomicBool::new(false),
+            ended_at: AtomicU64::new(now_millis),
             is_leaving: AtomicBool::new(false),
             upload_open: AtomicBool::new(false),
             head_ahead: AtomicBool::new(false),
             last_read: AtomicU32::new(0),
             next_pulse: Mutex::new(None),
+            timer: Mutex::new(None),
         }
     }
 
@@ -94,11 +106,12 @@ impl Client {
         self.stage.store(BUSY, Ordering::Relaxed);
         self.head_ahead.store(false, Ordering::Relaxed);
         self.active.fetch_add(1, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.has_begun.store(true, Ordering::Relaxed);
     }
 
     /// Its response has been handed to hyper to the end.
-    pub(super) fn end_request(&self) {
+    pub(super) fn end_request(&self, now_millis: u64) {
+        self.ended_at.store(now_millis, Ordering::Relaxed);
         if self.active.fetch_sub(1, Ordering::Relaxed) == 1 {
             let is_next_begun = self.head_ahead.load(Ordering::Relaxed);
             let stage = if is_next_begun { HEAD } else { IDLE };
@@ -111,14 +124,26 @@ impl Client {
         self.stage.load(Ordering::Relaxed) == HEAD
     }
 
-    /// Whether no request is in progress.
-    pub(super) fn is_idle(&self) -> bool {
-        self.active.load(Ordering::Relaxed) == 0
+    /// Since when no request has been in progress or on its way, in ms since the proxy's start.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        let is_idle = self.active.load(Ordering::Relaxed) == 0 && !self.is_sending_head();
+        is_idle.then(|| self.ended_at.load(Ordering::Relaxed))
     }
 
-    /// How many requests were ever begun here.
-    pub(super) fn begun(&self) -> u32 {
-        self.begun.load(Ordering::Relaxed)
+    /// Whether a request has ever begun here.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+
+    /// The timer of the last who waited for the backend on behalf of this client.
+    pub(super) fn take_timer(&self) -> Option<Pin<Box<Sleep>>> {
+        self.timer.lock().expect("nothing panics under it").take()
+    }
+
+    /// Keeps it for the next: setting up a timer with each request would cost more than all that
+    /// is waited for.
+    pub(super) fn keep_timer(&self, timer: Pin<Box<Sleep>>) {
+        *self.timer.lock().expect("nothing panics under it") = Some(timer);
     }
 
     /// From now on responses tell it to go.
@@ -347,7 +372,11 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs))
+        match bufs {
+            // The kernel takes a while longer for a list, even of one.
+            [one] => self.poll_write_with(cx, |socket| socket.try_write(one)),
+            _ => self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,11 +1,10 @@
-//! One client connection: which protocol, which limits, and the timers that hyper does not keep.
+//! One client connection: which protocol, which limits, and what ends it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,8 +14,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::client::{Client, ClientIo, WRITE_STALL};
 use super::error::ClientGone;
@@ -28,7 +25,8 @@ use super::settings::Settings;
 use super::sniff::{Sniffed, sniff};
 use super::stall::{Pulse, StreamExecutor};
 use super::upstream::pong_timeout;
-use super::{Connection, Shared, Stage};
+use super::watch::{Event, Watch};
+use super::{Connection, Shared};
 use crate::telemetry::{ConnectionError, events};
 
 /// What one stream may have sent of its body before weir reads it: the protocol's own default.
@@ -71,10 +69,11 @@ pub(super) async fn serve(
             );
         }
     };
+    let client = Client::new(peer, write, is_h2, place, shared.millis());
     let connection = Arc::new(Connection {
         shared,
         worker,
-        client: Arc::new(Client::new(peer, write, is_h2, place)),
+        client: Arc::new(client),
     });
     // Boxed, or each connection would hold room for either protocol and the sniff.
     let ended = if is_h2 {
@@ -100,9 +99,8 @@ async fn serve_http1(
     let header_bytes = settings.limits.header_bytes as usize;
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // hyper's name for it is misleading: it runs between requests, too. Heads are timed below.
-        .header_read_timeout(settings.timeouts.keep_alive_idle)
+        // Ours costs nothing per request, and tells a slow head from an idle connection.
+        .header_read_timeout(None)
         .max_header_size(header_bytes)
         .max_buf_size(BUFFER.max(header_bytes + header_bytes / 2));
     if settings.limits.header_fields != 100 {
@@ -116,10 +114,13 @@ async fn serve_http1(
     );
     let mut watch = Watch::new(connection, settings);
     loop {
-        let event = tokio::select! {
-            biased;
-            ended = serving.as_mut() => return ended,
-            event = watch.next() => event,
+        let event = poll_fn(|cx| match serving.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Err(ended)),
+            Poll::Pending => watch.poll(cx).map(Ok),
+        });
+        let event = match event.await {
+            Ok(event) => event,
+            Err(ended) => return ended,
         };
         match event {
             Event::HeadTimeout => {
@@ -173,10 +174,13 @@ async fn serve_http2(
     let mut serving = pin!(builder.serve_connection(io, service(connection)));
     let mut watch = Watch::new(connection, settings);
     loop {
-        let event = tokio::select! {
-            biased;
-            ended = serving.as_mut() => return ended,
-            event = watch.next() => event,
+        let event = poll_fn(|cx| match serving.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Err(ended)),
+            Poll::Pending => watch.poll(cx).map(Ok),
+        });
+        let event = match event.await {
+            Ok(event) => event,
+            Err(ended) => return ended,
         };
         match event {
             Event::HeadTimeout => {}
@@ -217,12 +221,12 @@ fn service(
             connection.client.leave_pulse(pulse.clone());
         }
         let handling = handle(connection.clone(), request, dialect, pulse);
-        Guarded::new(handling, connection.shared.clone(), dialect)
+        Guarded::new(handling, connection.clone(), dialect)
     })
 }
 
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// A client that left while its request was waited for has been counted with the request.
@@ -244,138 +248,4 @@ fn kind_of(error: &hyper::Error, is_h2: bool) -> ConnectionError {
     } else {
         ConnectionError::Io
     }
-}
-
-/// Something other than the client's bytes that concerns its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    /// A head has been arriving for too long.
-    HeadTimeout,
-    /// The client is to be told to go.
-    Leave,
-    /// The connection is to end once what is on it is done.
-    Close,
-}
-
-/// The timers and signals of one connection. Polled right after hyper, whenever hyper was woken.
-struct Watch<'a> {
-    client: &'a Client,
-    stage: watch::Receiver<Stage>,
-    seen: Stage,
-    has_left: bool,
-    head: Duration,
-    head_timer: Option<Pin<Box<Sleep>>>,
-    /// On HTTP/2: how long without a stream. HTTP/1 has hyper's timer for it.
-    idle: Option<Duration>,
-    idle_timer: Option<Pin<Box<Sleep>>>,
-    /// Requests begun as of the last look.
-    begun: u32,
-    age_timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(connection: &'a Connection, settings: &Settings) -> Self {
-        let client = &*connection.client;
-        let mut stage = connection.shared.stage.subscribe();
-        let seen = *stage.borrow_and_update();
-        let age = settings.timeouts.connection_age;
-        Self {
-            client,
-            stage,
-            seen,
-            has_left: false,
-            head: settings.timeouts.head,
-            head_timer: None,
-            idle: client.is_h2.then_some(settings.timeouts.h2_idle),
-            idle_timer: None,
-            begun: 0,
-            age_timer: (!age.is_zero()).then(|| {
-                let age = connection.shared.pace.jittered(age);
-                Box::pin(sleep(age))
-            }),
-        }
-    }
-
-    /// The next event. Cancel safe: what has begun to run stays in `self`.
-    async fn next(&mut self) -> Event {
-        loop {
-            let seen = self.seen;
-            let mut stage = self.stage.clone();
-            let changed = async {
-                match stage.changed().await {
-                    Ok(()) => *stage.borrow_and_update(),
-                    // weir is gone; its runtime ends this task.
-                    Err(_) => std::future::pending().await,
-                }
-            };
-            let mut changed = pin!(changed);
-            let next = std::future::poll_fn(|cx| {
-                if let Poll::Ready(stage) = changed.as_mut().poll(cx) {
-                    return Poll::Ready(Err(stage));
-                }
-                self.poll_timers(cx, seen).map(Ok)
-            })
-            .await;
-            match next {
-                Ok(event) => return event,
-                Err(stage) => {
-                    self.stage.mark_unchanged();
-                    self.seen = stage;
-                    if stage >= Stage::Closing {
-                        return Event::Close;
-                    }
-                }
-            }
-        }
-    }
-
-    fn poll_timers(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<Event> {
-        // A client that has not asked for anything yet is let to: a GOAWAY before its first
-        // request would look like a failure to it.
-        let begun = self.client.begun();
-        if stage >= Stage::Leaving && !self.has_left && begun > 0 {
-            self.has_left = true;
-            return Poll::Ready(Event::Leave);
-        }
-        let is_slow = !self.client.is_h2 && self.client.is_sending_head();
-        if poll_timer(&mut self.head_timer, is_slow, self.head, cx) {
-            return Poll::Ready(Event::HeadTimeout);
-        }
-        if begun != self.begun {
-            // There were streams since the last look, though none may be open now.
-            self.begun = begun;
-            self.idle_timer = None;
-        }
-        if let Some(idle) = self.idle
-            && poll_timer(&mut self.idle_timer, self.client.is_idle(), idle, cx)
-        {
-            self.idle = None;
-            return Poll::Ready(Event::Close);
-        }
-        if let Some(age) = &mut self.age_timer
-            && age.as_mut().poll(cx).is_ready()
-        {
-            self.age_timer = None;
-            return Poll::Ready(Event::Leave);
-        }
-        Poll::Pending
-    }
-}
-
-/// Runs a timer while its condition holds. True when it has run out.
-fn poll_timer(
-    timer: &mut Option<Pin<Box<Sleep>>>,
-    condition: bool,
-    limit: Duration,
-    cx: &mut Context<'_>,
-) -> bool {
-    if !condition {
-        *timer = None;
-        return false;
-    }
-    timer
-        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)))
-        .as_mut()
-        .poll(cx)
-        .is_ready()
 }

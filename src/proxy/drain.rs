@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Proxy, Stage};
+use super::Proxy;
+use super::stage::Stage;
 use crate::lifecycle::{DrainSettings, Lifecycle, Phase};
 
 /// How often the drain looks whether it is done.
@@ -31,11 +32,11 @@ impl Proxy {
     /// 4. Connections that only idle are closed last: a request may be on its way on one of them.
     pub async fn drain(&self, lifecycle: &Lifecycle, settings: &DrainSettings) -> u64 {
         lifecycle.enter(Phase::LameDuck);
-        self.shared.enter(Stage::Leaving);
+        self.shared.progress.enter(Stage::Leaving);
         sleep(settings.lame_duck).await;
 
         lifecycle.enter(Phase::Draining);
-        self.shared.enter(Stage::Draining);
+        self.shared.progress.enter(Stage::Draining);
         let begun = Instant::now();
         let deadline = begun + settings.timeout;
         let max_wait = self.shared.gate.bounds().max_wait;
@@ -43,15 +44,15 @@ impl Proxy {
         let refuse_at = begun + settings.timeout.saturating_sub(max_wait);
         let mut is_quiet = timeout_at(part_at, self.quiet()).await.is_ok();
         if !is_quiet {
-            self.shared.enter(Stage::Parting);
+            self.shared.progress.enter(Stage::Parting);
             is_quiet = timeout_at(refuse_at, self.quiet()).await.is_ok();
         }
         if !is_quiet {
             self.shared.gate.refuse_new();
-            self.shared.enter(Stage::Refusing);
+            self.shared.progress.enter(Stage::Refusing);
             let _ = timeout_at(deadline, self.at_rest()).await;
         }
-        self.shared.enter(Stage::Closing);
+        self.shared.progress.enter(Stage::Closing);
         let _ = timeout_at(deadline, self.at_rest()).await;
         let goodbye = deadline.min(Instant::now() + GOODBYE);
         while self.shared.telemetry.metrics.connections() > 0 && Instant::now() < goodbye {

@@ -15,14 +15,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
-use super::client::Client;
+use super::Connection;
 use super::error::ProxyError;
 use super::patience::{End, Patience};
 use super::record::Record;
 use super::stall::Pulse;
 use super::upload::UploadState;
 use super::upstream::{Http1, Stream};
-use super::{Connection, Shared};
 use crate::admission::Outcome;
 use crate::gate::Permit;
 use crate::telemetry::{UpstreamError, events};
@@ -41,8 +40,7 @@ pub(super) enum Link {
 /// One request's occupation of the backend.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    shared: Arc<Shared>,
-    worker: usize,
+    connection: Arc<Connection>,
     permit: Option<Permit>,
     link: Link,
     upload: Option<Arc<UploadState>>,
@@ -53,15 +51,9 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        connection: &Connection,
-        permit: Permit,
-        record: Record,
-        cancel_grace: Duration,
-    ) -> Self {
+    pub(super) fn new(permit: Permit, record: Record, cancel_grace: Duration) -> Self {
         Self {
-            shared: connection.shared.clone(),
-            worker: connection.worker,
+            connection: record.connection().clone(),
             permit: Some(permit),
             link: Link::None,
             upload: None,
@@ -70,12 +62,9 @@ impl Exchange {
         }
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    pub(super) fn worker(&self) -> usize {
-        self.worker
+    /// The client connection that the request came on.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     pub(super) fn record(&mut self) -> &mut Record {
@@ -104,14 +93,21 @@ impl Exchange {
     /// The response has been passed on to its end: the connection can serve the next request,
     /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
     fn complete(mut self) {
-        self.record().finish(Outcome::Served);
+        let ended = self.record().finish(Outcome::Served);
         let upload_is_over = self
             .upload
             .as_ref()
             .is_none_or(|upload| upload.is_complete());
         if upload_is_over {
             match std::mem::replace(&mut self.link, Link::None) {
-                Link::Http1(connection) => self.shared.pool.put_back(self.worker, connection),
+                Link::Http1(link) => {
+                    let now = tokio::time::Instant::from_std(ended);
+                    let connection = &self.connection;
+                    connection
+                        .shared
+                        .pool
+                        .put_back(connection.worker, link, now);
+                }
                 Link::Http2(_) | Link::None => {}
             }
             self.upload = None;
@@ -133,7 +129,7 @@ impl Exchange {
 
     /// The upstream broke off mid-response.
     fn break_off(mut self, kind: UpstreamError, detail: &dyn std::fmt::Display) {
-        events::upstream_error(&self.shared.telemetry, kind, detail);
+        events::upstream_error(&self.connection.shared.telemetry, kind, detail);
         self.record().finish(Outcome::Failed);
         self.cancel_grace = Duration::ZERO;
     }
@@ -185,8 +181,8 @@ pub(super) struct HeldBody {
     patience: Patience,
     /// On HTTP/2: tells the stream's watch whether the client reads.
     pulse: Option<Arc<Pulse>>,
-    /// The client that takes the close of its connection for the end of the response.
-    until_close: Option<Arc<Client>>,
+    /// The client takes the close of its connection for the end of the response.
+    until_close: bool,
 }
 
 impl HeldBody {
@@ -195,7 +191,7 @@ impl HeldBody {
         exchange: Exchange,
         patience: Patience,
         pulse: Option<Arc<Pulse>>,
-        until_close: Option<Arc<Client>>,
+        until_close: bool,
     ) -> Self {
         let mut held = Self {
             body,
@@ -216,15 +212,16 @@ impl HeldBody {
 
     fn complete(&mut self) {
         if let Some(exchange) = self.exchange.take() {
+            self.patience.end(&exchange.connection.client);
             exchange.complete();
         }
     }
 
     fn break_off(&mut self, kind: UpstreamError, error: BodyError) -> BodyError {
-        if let Some(client) = &self.until_close {
-            client.reset_at_close();
-        }
         if let Some(exchange) = self.exchange.take() {
+            if self.until_close {
+                exchange.connection.client.reset_at_close();
+            }
             exchange.break_off(kind, &error);
         }
         error
@@ -260,19 +257,23 @@ impl Body for HeldBody {
                 let error = this.break_off(UpstreamError::Body, BodyError::Upstream(error));
                 Poll::Ready(Some(Err(error)))
             }
-            Poll::Pending if this.exchange.is_none() => Poll::Pending,
-            Poll::Pending => match this.patience.poll(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(End::ClientGone) => {
-                    // Counted as cancelled by the drop.
-                    this.exchange = None;
-                    Poll::Ready(Some(Err(BodyError::ClientGone)))
+            Poll::Pending => {
+                let Some(exchange) = &this.exchange else {
+                    return Poll::Pending;
+                };
+                match this.patience.poll(&exchange.connection.client, cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(End::ClientGone) => {
+                        // Counted as cancelled by the drop.
+                        this.exchange = None;
+                        Poll::Ready(Some(Err(BodyError::ClientGone)))
+                    }
+                    Poll::Ready(End::TimedOut) => {
+                        let error = this.break_off(UpstreamError::ResponseIdle, BodyError::Idle);
+                        Poll::Ready(Some(Err(error)))
+                    }
                 }
-                Poll::Ready(End::TimedOut) => {
-                    let error = this.break_off(UpstreamError::ResponseIdle, BodyError::Idle);
-                    Poll::Ready(Some(Err(error)))
-                }
-            },
+            }
         }
     }
 

@@ -1,12 +1,15 @@
 //! The exchange with the backend: send, wait for the response head, and hand the rest over.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
+use super::Connection;
 use super::client::Client;
 use super::error::{ClientGone, ProxyError};
 use super::exchange::{Exchange, HeldBody, Link};
@@ -17,75 +20,55 @@ use super::settings::{Settings, UpstreamProtocol};
 use super::stall::Pulse;
 use super::tunnel;
 use super::upload::{Upload, UploadState};
+use super::upstream::Http1;
 
 /// How often a request that was turned away is sent again over HTTP/2, at most.
 const RETRIES_HTTP2: u32 = 3;
 
-/// A request that was admitted.
-pub(super) struct Forward {
-    pub(super) head: ForwardHead,
-    pub(super) body: Incoming,
-    pub(super) on_upgrade: OnUpgrade,
-    pub(super) dialect: Dialect,
-    pub(super) pulse: Option<Arc<Pulse>>,
-}
-
-/// Relays the request and returns the response, which owns the exchange from then on.
-pub(super) async fn forward(
-    client: &Arc<Client>,
-    settings: &Settings,
+/// What becomes of the exchange once the backend has answered, or has not: the client's response,
+/// which owns the exchange from then on.
+pub(super) fn relay(
+    sent: Result<Response<Incoming>, ProxyError>,
+    sending: Sending<'_>,
     mut exchange: Exchange,
-    request: Forward,
+    side: ClientSide,
 ) -> Result<Response<ResponseBody>, ClientGone> {
-    let Forward {
-        head,
-        body,
-        on_upgrade,
-        dialect,
-        pulse,
-    } = request;
-    let wanted = head.upgrade.clone();
-    let (upload, upload_state) = Upload::new(body, client.clone(), settings.timeouts.body_idle);
-    let over_http2 = match settings.upstream.protocol {
-        UpstreamProtocol::Http1 => false,
-        UpstreamProtocol::Http2 => true,
-        UpstreamProtocol::Auto => dialect.is_grpc && client.is_h2,
-    };
-    let mut patience = Patience::new(client.clone(), settings.timeouts.response_head);
-    patience.during(upload_state.clone());
-    let mut sending = Sending {
+    let Sending {
+        connection,
         settings,
-        exchange: &mut exchange,
-        patience,
-        upload: upload_state,
-    };
-    let sent = if over_http2 {
-        sending.over_http2(head.into_http2(upload)).await
-    } else {
-        sending.over_http1(head.into_http1(upload)).await
-    };
+        wanted,
+        mut patience,
+        ..
+    } = sending;
+    let client = &connection.client;
     let response = match judge(sent, wanted.as_ref(), client) {
         Ok(response) => response,
         // Dropped, the exchange counts as cancelled and its permit stays for `cancel_grace`.
         Err(ProxyError::ClientGone) => return Err(ClientGone),
         Err(error) => {
-            let response = respond::failed(dialect, &error);
+            let response = respond::failed(side.dialect, &error);
+            patience.end(client);
             exchange.fail(&error, response.status());
             return Ok(response);
         }
     };
     exchange.record().head(response.status().as_u16());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(tunnel::open(
-            client, settings, exchange, on_upgrade, response,
-        ));
+        return Ok(tunnel::open(settings, exchange, side.on_upgrade, response));
     }
     let (mut parts, body) = response.into_parts();
     prepare_response(&mut parts, false);
-    let patience = Patience::new(client.clone(), settings.timeouts.response_idle);
-    let until_close = dialect.reads_until_close().then(|| client.clone());
-    let held = HeldBody::new(body, exchange, patience, pulse, until_close);
+    patience.turn_to(settings.timeouts.response_idle);
+    let until_close = side.dialect.reads_until_close();
+    let held = HeldBody::new(body, exchange, patience, side.pulse, until_close);
     Ok(Response::from_parts(parts, ResponseBody::Held(held)))
+}
+
+/// What the response needs to know of the request's client.
+pub(super) struct ClientSide {
+    pub(super) dialect: Dialect,
+    pub(super) on_upgrade: OnUpgrade,
+    pub(super) pulse: Option<Arc<Pulse>>,
 }
 
 /// What may not be passed on is an error, and a body that broke off because its client left is none
@@ -108,55 +91,110 @@ fn judge(
 }
 
 /// A request on its way to a response head.
-struct Sending<'a> {
+///
+/// It stays where it is while it is sent: whatever an `async fn` takes by value it holds twice,
+/// and every connection keeps room for this from its first request on.
+pub(super) struct Sending<'a> {
+    connection: &'a Connection,
     settings: &'a Settings,
-    exchange: &'a mut Exchange,
-    patience: Patience,
+    /// While hyper has it: a copy, if it may be sent again.
+    request: Option<Request<Upload>>,
+    over_http2: bool,
     upload: Option<Arc<UploadState>>,
+    /// The protocol that the client asks to switch to.
+    wanted: Option<HeaderValue>,
+    patience: Patience,
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
+    /// A request that was admitted.
+    pub(super) fn new(
+        connection: &'a Connection,
+        settings: &'a Settings,
+        head: ForwardHead,
+        body: Incoming,
+        is_grpc: bool,
+    ) -> Self {
+        let client = &connection.client;
+        let over_http2 = match settings.upstream.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Auto => is_grpc && client.is_h2,
+        };
+        let wanted = head.upgrade.clone();
+        let (body, upload) = Upload::new(body, client.clone(), settings.timeouts.body_idle);
+        let mut patience = Patience::new(settings.timeouts.response_head);
+        patience.during(upload.clone());
+        Self {
+            connection,
+            settings,
+            request: Some(if over_http2 {
+                head.into_http2(body)
+            } else {
+                head.into_http1(body)
+            }),
+            over_http2,
+            upload,
+            wanted,
+            patience,
+        }
+    }
+
+    /// Sends it, and waits for the head of the response.
+    pub(super) async fn send(
+        &mut self,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Incoming>, ProxyError> {
+        if self.over_http2 {
+            self.over_http2(exchange).await
+        } else {
+            self.over_http1(exchange).await
+        }
+    }
+
     /// Sends over a connection of its own. A pooled one may have been closed by the backend in the
     /// meantime; then the request goes out once more on a fresh one, if none of it was sent, or if
     /// it is idempotent and has no body (RFC 9110, section 9.2.2). Never else.
     async fn over_http1(
         &mut self,
-        mut request: Request<Upload>,
+        exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, ProxyError> {
-        let shared = self.exchange.shared().clone();
-        let pool = &shared.pool;
-        let worker = self.exchange.worker();
-        let mut connection = self.bear(pool.http1(worker, self.settings)).await??;
+        let Connection { shared, worker, .. } = self.connection;
+        let now = Instant::from_std(exchange.record().admitted_at());
+        let idle = shared.pool.take_idle(*worker, self.settings, now);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.connect_http1(false).await?,
+        };
         loop {
-            if !connection.sender.is_ready() && self.bear(connection.sender.ready()).await?.is_err()
+            if !connection.sender.is_ready()
+                && self.bear(pin!(connection.sender.ready())).await?.is_err()
             {
                 // First, so that its room is free for the next.
                 drop(connection);
                 shared.telemetry.metrics.upstream_retry();
-                connection = self.bear(pool.fresh_http1(self.settings)).await??;
+                connection = self.connect_http1(true).await?;
                 continue;
             }
             let is_reused = connection.is_reused;
-            let copy = (is_reused && is_repeatable(&request)).then(|| copy_of(&request));
-            let response = connection.sender.try_send_request(request);
-            self.exchange
-                .hold(Link::Http1(connection), self.upload.clone());
+            let request = self.take_request(is_reused);
+            let response = pin!(connection.sender.try_send_request(request));
+            exchange.hold(Link::Http1(connection), self.upload.clone());
             let mut error = match self.bear(response).await? {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let again = match error.take_message() {
-                Some(unsent) => Some(unsent),
-                None if is_broken_off(error.error()) => copy,
-                None => None,
-            };
-            match again {
-                Some(again) if is_reused => request = again,
-                _ => return Err(classify(error.into_error(), self.upload.as_deref())),
+            if let Some(unsent) = error.take_message() {
+                self.request = Some(unsent);
+            } else if !is_broken_off(error.error()) {
+                self.request = None;
             }
-            self.exchange.drop_link();
+            if self.request.is_none() || !is_reused {
+                return Err(classify(error.into_error(), self.upload.as_deref()));
+            }
+            exchange.drop_link();
             shared.telemetry.metrics.upstream_retry();
-            connection = self.bear(pool.fresh_http1(self.settings)).await??;
+            connection = self.connect_http1(true).await?;
         }
     }
 
@@ -165,45 +203,73 @@ impl Sending<'_> {
     /// and has no body.
     async fn over_http2(
         &mut self,
-        mut request: Request<Upload>,
+        exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, ProxyError> {
-        let shared = self.exchange.shared().clone();
-        let worker = self.exchange.worker();
-        let mut copy = is_repeatable(&request).then(|| copy_of(&request));
+        let Connection { shared, worker, .. } = self.connection;
+        let mut may_repeat = true;
         let mut retries = 0;
         loop {
-            let stream = self
-                .bear(shared.pool.http2(worker, self.settings))
-                .await??;
-            let response = stream.sender().try_send_request(request);
-            self.exchange.hold(Link::Http2(stream), self.upload.clone());
+            let stream = match shared.pool.open_http2(*worker) {
+                Some(stream) => stream,
+                None => {
+                    let stream = shared.pool.http2(*worker, self.settings);
+                    self.bear(Box::pin(stream)).await??
+                }
+            };
+            let request = self.take_request(may_repeat);
+            let response = pin!(stream.sender().try_send_request(request));
+            exchange.hold(Link::Http2(stream), self.upload.clone());
             let mut error = match self.bear(response).await? {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let again = match error.take_message() {
-                Some(unsent) => Some(unsent),
-                None if is_turned_away(error.error()) => copy.take(),
-                None => None,
-            };
-            match again {
-                Some(again) if retries < RETRIES_HTTP2 => request = again,
-                _ => return Err(classify(error.into_error(), self.upload.as_deref())),
+            if let Some(unsent) = error.take_message() {
+                self.request = Some(unsent);
+            } else if is_turned_away(error.error()) {
+                may_repeat = false;
+            } else {
+                self.request = None;
+            }
+            if self.request.is_none() || retries == RETRIES_HTTP2 {
+                return Err(classify(error.into_error(), self.upload.as_deref()));
             }
             retries += 1;
-            self.exchange.retire_link();
+            exchange.retire_link();
             shared.telemetry.metrics.upstream_retry();
         }
     }
 
+    /// Boxed, or every request would hold room for what few need.
+    async fn connect_http1(&mut self, is_fresh: bool) -> Result<Http1, ProxyError> {
+        let pool = &self.connection.shared.pool;
+        let settings = self.settings;
+        let connecting: Connecting<'_> = if is_fresh {
+            Box::pin(pool.fresh_http1(settings))
+        } else {
+            Box::pin(pool.http1(settings))
+        };
+        self.bear(connecting).await?
+    }
+
+    /// Hands the request out, and keeps a copy if it may and can be repeated.
+    fn take_request(&mut self, may_repeat: bool) -> Request<Upload> {
+        let request = self.request.take().expect("put back before each retry");
+        self.request = (may_repeat && is_repeatable(&request)).then(|| copy_of(&request));
+        request
+    }
+
     /// Waits for the backend as long as there is a point in it.
-    async fn bear<T>(&mut self, backend: impl Future<Output = T>) -> Result<T, ProxyError> {
-        self.patience.bear(backend).await.map_err(|end| match end {
+    async fn bear<T>(&mut self, backend: impl Future<Output = T> + Unpin) -> Result<T, ProxyError> {
+        let waited = self.patience.bear(&self.connection.client, backend);
+        waited.await.map_err(|end| match end {
             End::ClientGone => ProxyError::ClientGone,
             End::TimedOut => ProxyError::ResponseHeadTimeout,
         })
     }
 }
+
+/// A connection being made.
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Http1, ProxyError>> + Send + 'a>>;
 
 fn is_repeatable(request: &Request<Upload>) -> bool {
     let is_idempotent = [

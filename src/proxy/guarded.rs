@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::Shared;
+use super::Connection;
 use super::error::ClientGone;
 use super::respond::{self, Dialect, ResponseBody};
 use crate::telemetry::{Source, events};
@@ -19,16 +19,16 @@ pin_project! {
     pub(super) struct Guarded<F> {
         #[pin]
         handling: F,
-        shared: Arc<Shared>,
+        connection: Arc<Connection>,
         dialect: Dialect,
     }
 }
 
 impl<F> Guarded<F> {
-    pub(super) fn new(handling: F, shared: Arc<Shared>, dialect: Dialect) -> Self {
+    pub(super) fn new(handling: F, connection: Arc<Connection>, dialect: Dialect) -> Self {
         Self {
             handling,
-            shared,
+            connection,
             dialect,
         }
     }
@@ -51,9 +51,9 @@ where
                     .copied()
                     .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
                     .unwrap_or("no message");
-                events::panicked(&this.shared.telemetry, &words);
+                events::panicked(&this.connection.shared.telemetry, &words);
                 let response = respond::panicked(*this.dialect);
-                let metrics = &this.shared.telemetry.metrics;
+                let metrics = &this.connection.shared.telemetry.metrics;
                 metrics.response(Source::Weir, response.status().as_u16());
                 Poll::Ready(Ok(response))
             }

@@ -9,15 +9,18 @@ use std::task::Poll;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
+use super::Connection;
+use super::client::Client;
 use super::error::ClientGone;
 use super::exchange::Exchange;
-use super::forward::{Forward, forward};
-use super::headers::{self, Hop};
+use super::forward::{ClientSide, Sending, relay};
+use super::headers::{self, ForwardHead, Hop};
 use super::record::Record;
 use super::respond::{self, Dialect, ResponseBody};
+use super::settings::Settings;
 use super::stall::Pulse;
-use super::{Connection, client};
 use crate::admission::RejectReason;
 use crate::gate::{Arrival, Cost, Permit};
 
@@ -41,36 +44,22 @@ const DISCARD_TURNS: usize = 16;
 /// Serves one request.
 pub(super) async fn handle(
     connection: Arc<Connection>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     dialect: Dialect,
     pulse: Option<Arc<Pulse>>,
 ) -> Result<Response<ResponseBody>, ClientGone> {
     let shared = &connection.shared;
     let client = &connection.client;
     let settings = shared.settings.load_full();
-    let mut record = Record::begin(&connection, &request);
-    client.set_upload_open(!request.body().is_end_stream());
-    if request.body().is_end_stream() {
-        client.begin_without_body();
-    }
-
-    let expects = request.headers().contains_key(http::header::EXPECT);
-    let on_upgrade = hyper::upgrade::on(&mut request);
-    let (head, mut body) = request.into_parts();
-    let hop = Hop {
-        peer: client.peer,
-        peer_ip: &client.peer_ip,
-        forwarded: settings.forwarded,
-        upstream_host: &shared.upstream_host,
-        max_fields: settings.limits.header_fields,
-    };
-    let head = match headers::prepare(head, &hop) {
-        Ok(head) => head,
-        Err(refusal) => {
-            let response = respond::refused(dialect, refusal);
-            record.refuse(response.status().as_u16());
-            return Ok(response);
-        }
+    let Arrived {
+        mut record,
+        expects,
+        head,
+        mut body,
+        on_upgrade,
+    } = match arrive(&connection, &settings, request, dialect) {
+        Ok(arrived) => arrived,
+        Err(refused) => return Ok(refused),
     };
 
     let permit = match admit(&connection, &mut record, &body).await {
@@ -93,20 +82,72 @@ pub(super) async fn handle(
         }
     };
 
-    let exchange = Exchange::new(&connection, permit, record, settings.cancel_grace);
-    let request = Forward {
-        head,
-        body,
-        on_upgrade,
+    let mut exchange = Exchange::new(permit, record, settings.cancel_grace);
+    let mut sending = Sending::new(&connection, &settings, head, body, dialect.is_grpc);
+    let sent = sending.send(&mut exchange).await;
+    let side = ClientSide {
         dialect,
+        on_upgrade,
         pulse,
     };
-    // Boxed, or every request that waits above would hold room for the whole exchange.
-    let mut response = Box::pin(forward(client, &settings, exchange, request)).await?;
+    let mut response = relay(sent, sending, exchange, side)?;
     if connection.tells_to_go() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         respond::close(&mut response, dialect);
     }
     Ok(response)
+}
+
+/// A request whose head can be forwarded.
+struct Arrived {
+    record: Record,
+    /// The client waits for a `100 Continue` before it sends the body.
+    expects: bool,
+    head: ForwardHead,
+    body: Incoming,
+    on_upgrade: OnUpgrade,
+}
+
+/// Counts the request, checks its head and rewrites it for the backend.
+#[expect(
+    clippy::result_large_err,
+    reason = "it goes straight into hyper, and an allocation would cost more than the move"
+)]
+fn arrive(
+    connection: &Arc<Connection>,
+    settings: &Settings,
+    mut request: Request<Incoming>,
+    dialect: Dialect,
+) -> Result<Arrived, Response<ResponseBody>> {
+    let Connection { shared, client, .. } = &**connection;
+    let mut record = Record::begin(connection, &request);
+    client.set_upload_open(!request.body().is_end_stream());
+    if request.body().is_end_stream() {
+        client.begin_without_body();
+    }
+    let expects = request.headers().contains_key(http::header::EXPECT);
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (head, body) = request.into_parts();
+    let hop = Hop {
+        peer: client.peer,
+        peer_ip: &client.peer_ip,
+        forwarded: settings.forwarded,
+        upstream_host: &shared.upstream_host,
+        max_fields: settings.limits.header_fields,
+    };
+    match headers::prepare(head, &hop) {
+        Ok(head) => Ok(Arrived {
+            record,
+            expects,
+            head,
+            body,
+            on_upgrade,
+        }),
+        Err(refusal) => {
+            let response = respond::refused(dialect, refusal);
+            record.refuse(response.status().as_u16());
+            Err(response)
+        }
+    }
 }
 
 enum Admission {
@@ -146,7 +187,7 @@ async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) ->
 }
 
 /// What the request takes of weir's own memory while it waits, at worst.
-fn queued_bytes(client: &client::Client, body: &Incoming) -> u64 {
+fn queued_bytes(client: &Client, body: &Incoming) -> u64 {
     let (base, ahead) = if client.is_h2 {
         (QUEUED_BYTES_HTTP2, AHEAD_HTTP2)
     } else {
@@ -186,4 +227,20 @@ async fn discard(body: &mut Incoming) -> bool {
         }
     }
     body.is_end_stream()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// hyper keeps room for it with every connection, also between requests.
+    #[test]
+    fn a_request_is_small() {
+        let size = size_of_future(handle);
+        assert!(size <= 2048, "{size} bytes");
+    }
 }

@@ -14,15 +14,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, re
 
 use super::settings::Forwarded;
 
-/// Fields that speak of one connection only, besides those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 5] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -40,6 +33,69 @@ const NEVER_NOMINATED: [HeaderName; 8] = [
     http::header::AUTHORIZATION,
     COOKIE,
 ];
+
+/// Which of the fields that weir looks at are there. One pass finds out: to look each of them up
+/// would take most of the time that a head costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found(u16);
+
+impl Found {
+    const CONNECTION: u16 = 1;
+    /// Fields that speak of one connection only, or of what weir does itself.
+    const KEEP_ALIVE: u16 = 1 << 1;
+    const PROXY_CONNECTION: u16 = 1 << 2;
+    const TRANSFER_ENCODING: u16 = 1 << 3;
+    const UPGRADE: u16 = 1 << 4;
+    const TE: u16 = 1 << 5;
+    const HTTP2_SETTINGS: u16 = 1 << 6;
+    const EXPECT: u16 = 1 << 7;
+    /// Fields that are rewritten.
+    const CONTENT_LENGTH: u16 = 1 << 8;
+    const COOKIE: u16 = 1 << 9;
+    const FORWARDED: u16 = 1 << 10;
+    const X_FORWARDED_FOR: u16 = 1 << 11;
+    const X_FORWARDED_HOST: u16 = 1 << 12;
+    const X_FORWARDED_PROTO: u16 = 1 << 13;
+
+    /// What never passes, besides what `Connection` names.
+    const HOP_BY_HOP: [(u16, HeaderName); 8] = [
+        (Self::CONNECTION, CONNECTION),
+        (Self::KEEP_ALIVE, KEEP_ALIVE),
+        (Self::PROXY_CONNECTION, PROXY_CONNECTION),
+        (Self::TRANSFER_ENCODING, TRANSFER_ENCODING),
+        (Self::UPGRADE, UPGRADE),
+        (Self::TE, TE),
+        (Self::HTTP2_SETTINGS, HTTP2_SETTINGS),
+        (Self::EXPECT, EXPECT),
+    ];
+
+    fn of(headers: &HeaderMap) -> Self {
+        let all = headers.keys().fold(0, |all, name| {
+            all | match name.as_str() {
+                "connection" => Self::CONNECTION,
+                "keep-alive" => Self::KEEP_ALIVE,
+                "proxy-connection" => Self::PROXY_CONNECTION,
+                "transfer-encoding" => Self::TRANSFER_ENCODING,
+                "upgrade" => Self::UPGRADE,
+                "te" => Self::TE,
+                "http2-settings" => Self::HTTP2_SETTINGS,
+                "expect" => Self::EXPECT,
+                "content-length" => Self::CONTENT_LENGTH,
+                "cookie" => Self::COOKIE,
+                "forwarded" => Self::FORWARDED,
+                "x-forwarded-for" => Self::X_FORWARDED_FOR,
+                "x-forwarded-host" => Self::X_FORWARDED_HOST,
+                "x-forwarded-proto" => Self::X_FORWARDED_PROTO,
+                _ => 0,
+            }
+        });
+        Self(all)
+    }
+
+    fn has(self, field: u16) -> bool {
+        self.0 & field != 0
+    }
+}
 
 /// Why a request is refused before anything else is considered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,22 +157,23 @@ pub(super) fn prepare(head: request::Parts, hop: &Hop<'_>) -> Result<ForwardHead
             rule: "more fields than limits.header_fields",
         });
     }
-    check_framing(&headers)?;
+    let found = Found::of(&headers);
+    check_framing(&headers, found)?;
     let host = the_one_host(&uri, version, &headers, hop)?;
     let target = uri
         .path_and_query()
         .cloned()
         .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let upgrade = wanted_upgrade(&method, version, &headers);
-    let wants_trailers = wants_trailers(&headers);
-    strip(&mut headers);
+    let upgrade = wanted_upgrade(&method, version, &headers, found);
+    let wants_trailers = found.has(Found::TE) && lists(&headers, &TE, b"trailers");
+    strip(&mut headers, found);
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if version == Version::HTTP_2 {
+    if version == Version::HTTP_2 && found.has(Found::COOKIE) {
         join_cookies(&mut headers);
     }
-    add_forwarding(&mut headers, &host, hop);
+    add_forwarding(&mut headers, &host, hop, found);
     headers.append(VIA, via(version));
     Ok(ForwardHead {
         method,
@@ -162,14 +219,15 @@ impl ForwardHead {
 
 /// Rewrites a response head for the client. `switching` keeps what a 101 needs.
 pub(super) fn prepare_response(head: &mut response::Parts, switching: bool) {
+    let found = Found::of(&head.headers);
     let upgrade = switching
         .then(|| head.headers.get(UPGRADE).cloned())
         .flatten();
-    if head.headers.contains_key(TRANSFER_ENCODING) {
+    if found.has(Found::TRANSFER_ENCODING) {
         // Its framing was chunked; a length beside it was void (RFC 9112, section 6.3).
         head.headers.remove(CONTENT_LENGTH);
     }
-    strip(&mut head.headers);
+    strip(&mut head.headers, found);
     if let Some(protocol) = upgrade {
         head.headers.insert(UPGRADE, protocol);
         head.headers
@@ -179,29 +237,36 @@ pub(super) fn prepare_response(head: &mut response::Parts, switching: bool) {
 }
 
 /// Removes what speaks of this connection only.
-fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+fn strip(headers: &mut HeaderMap, found: Found) {
+    if found.has(Found::CONNECTION) {
         let nominated: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
             .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .map(<[u8]>::trim_ascii)
+            // What nearly everybody says, and no field of its own.
+            .filter(|name| {
+                !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close")
+            })
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(|name| !NEVER_NOMINATED.contains(name))
             .collect();
         for name in nominated {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
+    for (field, name) in Found::HOP_BY_HOP {
+        if found.has(field) {
+            headers.remove(name);
+        }
     }
-    headers.remove(TE);
-    headers.remove(HTTP2_SETTINGS);
-    headers.remove(EXPECT);
 }
 
 /// One framing that everybody reads alike. hyper has refused contradicting lengths by now.
-fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_framing(headers: &HeaderMap, found: Found) -> Result<(), Refusal> {
+    if !found.has(Found::TRANSFER_ENCODING | Found::CONTENT_LENGTH) {
+        return Ok(());
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -267,11 +332,16 @@ fn is_host(bytes: &[u8]) -> bool {
 
 /// The protocol of an upgrade that is passed on: on HTTP/1.1, asked for by both fields, on a
 /// request without a body, and not to h2c, which would tunnel requests past the gate.
-fn wanted_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+fn wanted_upgrade(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+    found: Found,
+) -> Option<HeaderValue> {
     if version != Version::HTTP_11
         || method != Method::GET
-        || headers.contains_key(CONTENT_LENGTH)
-        || headers.contains_key(TRANSFER_ENCODING)
+        || !found.has(Found::UPGRADE)
+        || found.has(Found::CONTENT_LENGTH | Found::TRANSFER_ENCODING)
         || !lists(headers, &CONNECTION, b"upgrade")
     {
         return None;
@@ -279,10 +349,6 @@ fn wanted_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Opt
     let protocol = headers.get(UPGRADE)?;
     (!lists(headers, &UPGRADE, b"h2c") && !lists(headers, &UPGRADE, b"h2"))
         .then(|| protocol.clone())
-}
-
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    lists(headers, &TE, b"trailers")
 }
 
 /// Whether a comma-separated list field has this element.
@@ -311,22 +377,16 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Says for whom the request is made. `Forwarded` is kept in step where the client uses it.
-fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>) {
-    if hop.forwarded == Forwarded::Replace {
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PROTO,
-        ] {
-            headers.remove(name);
-        }
+fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>, found: Found) {
+    let kept = |field| hop.forwarded != Forwarded::Replace && found.has(field);
+    if hop.forwarded == Forwarded::Replace && found.has(Found::FORWARDED) {
+        headers.remove(FORWARDED);
     }
-    match appended(headers, &X_FORWARDED_FOR, hop.peer_ip.as_bytes()) {
-        Some(list) => headers.insert(X_FORWARDED_FOR, list),
-        None => headers.insert(X_FORWARDED_FOR, hop.peer_ip.clone()),
-    };
-    if headers.contains_key(FORWARDED) {
+    let list = kept(Found::X_FORWARDED_FOR)
+        .then(|| appended(headers, &X_FORWARDED_FOR, hop.peer_ip.as_bytes()))
+        .flatten();
+    headers.insert(X_FORWARDED_FOR, list.unwrap_or_else(|| hop.peer_ip.clone()));
+    if kept(Found::FORWARDED) {
         let ip = hop.peer.ip().to_canonical();
         let element = if ip.is_ipv6() {
             format!("for=\"[{ip}]\";proto=http")
@@ -337,10 +397,10 @@ fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>) {
             headers.insert(FORWARDED, list);
         }
     }
-    if !headers.contains_key(X_FORWARDED_HOST) {
+    if !kept(Found::X_FORWARDED_HOST) {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
+    if !kept(Found::X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
 }

@@ -42,10 +42,12 @@ mod record;
 mod respond;
 mod settings;
 mod sniff;
+mod stage;
 mod stall;
 mod tunnel;
 mod upload;
 mod upstream;
+mod watch;
 mod worker;
 
 use std::io;
@@ -56,7 +58,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
@@ -69,6 +71,7 @@ pub use settings::{
     Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, Upstream, UpstreamAddress,
     UpstreamProtocol,
 };
+use stage::{Progress, Stage};
 use worker::Worker;
 
 /// A worker that has not moved for so long is stuck: its liveness is gone.
@@ -89,7 +92,7 @@ struct Shared {
     settings: ArcSwap<Settings>,
     pool: Arc<Pool>,
     pace: Pace,
-    stage: watch::Sender<Stage>,
+    progress: Progress,
     /// Requests in progress: neither answered nor let go.
     requests: AtomicU64,
     /// A client connection has ended.
@@ -109,27 +112,16 @@ struct Connection {
 }
 
 impl Connection {
+    /// Since when no request has been in progress or on its way.
+    fn idle_since(&self) -> Option<Instant> {
+        let millis = self.client.idle_since()?;
+        Some(self.shared.epoch + Duration::from_millis(millis))
+    }
+
     /// Whether responses tell the client to close the connection.
     fn tells_to_go(&self) -> bool {
-        self.client.is_leaving() || *self.shared.stage.borrow() >= Stage::Leaving
+        self.client.is_leaving() || self.shared.progress.now() >= Stage::Leaving
     }
-}
-
-/// How far the proxy is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    /// Serving.
-    Serving,
-    /// Serving, and telling clients to go.
-    Leaving,
-    /// The same without new connections.
-    Draining,
-    /// Tunnels are told to end.
-    Parting,
-    /// New requests are refused.
-    Refusing,
-    /// What idles is closed.
-    Closing,
 }
 
 impl Proxy {
@@ -150,7 +142,7 @@ impl Proxy {
             settings: ArcSwap::from_pointee(settings),
             pool: Arc::new(pool),
             pace: Pace::default(),
-            stage: watch::Sender::new(Stage::Serving),
+            progress: Progress::new(),
             requests: AtomicU64::new(0),
             place_freed: Notify::new(),
             upstream_host,
@@ -210,11 +202,13 @@ impl Shared {
     }
 
     fn millis(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.millis_at(self.now())
     }
 
-    fn enter(&self, stage: Stage) {
-        self.stage.send_replace(stage);
+    /// In milliseconds since the proxy's start.
+    fn millis_at(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.epoch);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// When a refused client should come back, in seconds.

@@ -23,25 +23,24 @@ pub(super) enum End {
     TimedOut,
 }
 
-/// A time limit that also looks for the client now and then. Costs nothing until something is
-/// really waited for.
+/// A time limit that also looks for the client now and then. Costs next to nothing until something
+/// is really waited for: its timer comes from the client, where the last who waited left it.
 #[derive(Debug)]
 pub(super) struct Patience {
-    client: Arc<Client>,
     limit: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
     deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
     /// What is still being sent, and how much of it had been at the last look.
     upload: Option<(Arc<UploadState>, u32)>,
 }
 
 impl Patience {
-    pub(super) fn new(client: Arc<Client>, limit: Duration) -> Self {
+    /// For waiting on behalf of one request.
+    pub(super) fn new(limit: Duration) -> Self {
         Self {
-            client,
             limit,
-            timer: None,
             deadline: None,
+            timer: None,
             upload: None,
         }
     }
@@ -54,21 +53,44 @@ impl Patience {
         });
     }
 
+    /// The next waits are for something else.
+    pub(super) fn turn_to(&mut self, limit: Duration) {
+        self.limit = limit;
+        self.deadline = None;
+        self.upload = None;
+    }
+
     /// The backend gave a sign: the time starts again at the next wait.
     pub(super) fn refresh(&mut self) {
         self.deadline = None;
     }
 
+    /// Leaves the timer to the next request of the same client.
+    pub(super) fn end(&mut self, client: &Client) {
+        if let Some(timer) = self.timer.take() {
+            client.keep_timer(timer);
+        }
+    }
+
     /// Ready when there is no point in waiting on.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let now = Instant::now();
-        let mut deadline = *self.deadline.get_or_insert(now + self.limit);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline.min(now + LOOK_AGAIN))));
+    pub(super) fn poll(&mut self, client: &Client, cx: &mut Context<'_>) -> Poll<End> {
+        let mut deadline = match self.deadline {
+            Some(deadline) => deadline,
+            None => *self.deadline.insert(Instant::now() + self.limit),
+        };
+        let timer = self.timer.get_or_insert_with(|| {
+            let look = deadline.min(Instant::now() + LOOK_AGAIN);
+            client
+                .take_timer()
+                .unwrap_or_else(|| Box::pin(sleep_until(look)))
+        });
+        // The one before may have had more time.
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
         loop {
             ready!(timer.as_mut().poll(cx));
-            if self.client.is_gone() {
+            if client.is_gone() {
                 return Poll::Ready(End::ClientGone);
             }
             let now = Instant::now();
@@ -87,13 +109,16 @@ impl Patience {
     }
 
     /// Awaits `backend` within the limit.
-    pub(super) async fn bear<T>(&mut self, backend: impl Future<Output = T>) -> Result<T, End> {
-        let mut backend = std::pin::pin!(backend);
+    pub(super) async fn bear<T>(
+        &mut self,
+        client: &Client,
+        mut backend: impl Future<Output = T> + Unpin,
+    ) -> Result<T, End> {
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(value) = backend.as_mut().poll(cx) {
+            if let Poll::Ready(value) = Pin::new(&mut backend).poll(cx) {
                 return Poll::Ready(Ok(value));
             }
-            self.poll(cx).map(Err)
+            self.poll(client, cx).map(Err)
         })
         .await
     }

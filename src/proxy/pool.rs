@@ -78,24 +78,17 @@ impl Pool {
         }
     }
 
-    /// An HTTP/1.1 connection for the worker: its own idle one, a new one, another's idle one, one
+    /// An HTTP/1.1 connection for a worker that has no idle one: a new one, another's idle one, one
     /// in place of an idle HTTP/2 connection, or the next that comes free; in this order.
-    pub(super) async fn http1(
-        self: &Arc<Self>,
-        worker: usize,
-        settings: &Settings,
-    ) -> Result<Http1, ProxyError> {
-        if let Some(connection) = self.take_idle(worker, settings) {
-            return Ok(connection);
-        }
+    pub(super) async fn http1(self: &Arc<Self>, settings: &Settings) -> Result<Http1, ProxyError> {
         self.within(settings, async {
             loop {
                 let freed = self.next_freed();
                 if let Some(room) = self.try_room() {
                     return connect_http1(settings, room).await;
                 }
-                let elsewhere =
-                    (0..self.shards.len()).find_map(|shard| self.take_idle(shard, settings));
+                let elsewhere = (0..self.shards.len())
+                    .find_map(|shard| self.take_idle(shard, settings, Instant::now()));
                 if let Some(connection) = elsewhere {
                     return Ok(connection);
                 }
@@ -129,14 +122,14 @@ impl Pool {
     }
 
     /// Puts a connection whose exchange is over on the worker's shard.
-    pub(super) fn put_back(&self, worker: usize, mut connection: Http1) {
+    pub(super) fn put_back(&self, worker: usize, mut connection: Http1, now: Instant) {
         if connection.sender.is_closed()
             || self.open.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
         {
             return;
         }
         connection.is_reused = true;
-        connection.idle_since = Instant::now();
+        connection.idle_since = now;
         self.shards[worker]
             .idle
             .lock()
@@ -145,17 +138,19 @@ impl Pool {
         self.freed.notify_one();
     }
 
-    /// A stream on one of the worker's HTTP/2 connections; on a new one when all are full; and at
-    /// the bound on another worker's.
+    /// A stream on one of the worker's HTTP/2 connections that is not full.
+    pub(super) fn open_http2(&self, worker: usize) -> Option<Stream> {
+        self.shards[worker].open_stream(STREAMS_PER_CONNECTION)
+    }
+
+    /// A stream for a worker whose HTTP/2 connections are all full: on a new one, and at the bound
+    /// on another worker's.
     pub(super) async fn http2(
         self: &Arc<Self>,
         worker: usize,
         settings: &Settings,
     ) -> Result<Stream, ProxyError> {
         let shard = &self.shards[worker];
-        if let Some(stream) = shard.open_stream(STREAMS_PER_CONNECTION) {
-            return Ok(stream);
-        }
         self.within(settings, async {
             let _one_at_a_time = shard.connecting.lock().await;
             loop {
@@ -198,7 +193,8 @@ impl Pool {
             .lock()
             .expect("nothing panics under it")
             .retain(|connection| {
-                !connection.sender.is_closed() && now - connection.idle_since < upstream_idle
+                !connection.sender.is_closed()
+                    && now.saturating_duration_since(connection.idle_since) < upstream_idle
             });
         shard
             .shared
@@ -215,15 +211,21 @@ impl Pool {
             });
     }
 
-    /// The newest idle connection of a shard that is still of use.
-    fn take_idle(&self, shard: usize, settings: &Settings) -> Option<Http1> {
+    /// The newest idle HTTP/1.1 connection of a worker that is still of use.
+    pub(super) fn take_idle(
+        &self,
+        shard: usize,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<Http1> {
         let mut idle = self.shards[shard]
             .idle
             .lock()
             .expect("nothing panics under it");
         while let Some(connection) = idle.pop() {
             if !connection.sender.is_closed()
-                && connection.idle_since.elapsed() < settings.timeouts.upstream_idle
+                && now.saturating_duration_since(connection.idle_since)
+                    < settings.timeouts.upstream_idle
             {
                 return Some(connection);
             }
@@ -233,7 +235,8 @@ impl Pool {
 
     /// Gives up an idle HTTP/1.1 connection, whose room is then free once its socket is closed.
     fn close_idle_http1(&self, settings: &Settings) -> bool {
-        (0..self.shards.len()).any(|shard| self.take_idle(shard, settings).is_some())
+        let now = Instant::now();
+        (0..self.shards.len()).any(|shard| self.take_idle(shard, settings, now).is_some())
     }
 
     /// The same with one of HTTP/2 that carries no stream.

@@ -8,7 +8,6 @@ use http::{Method, Request, Uri};
 
 use super::Connection;
 use super::Shared;
-use super::client::Client;
 use super::error::ProxyError;
 use crate::admission::{Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
@@ -17,63 +16,75 @@ use crate::telemetry::{ConnectionError, Metrics, Source, WaitEnd};
 /// What is known of a request so far. Dropping it counts it.
 #[derive(Debug)]
 pub(super) struct Record {
-    shared: Arc<Shared>,
-    client: Arc<Client>,
-    method: Method,
-    uri: Uri,
+    connection: Arc<Connection>,
+    /// For the access log; `None` if there is none.
+    target: Option<(Method, Uri)>,
     arrived: Instant,
     admitted: Option<Instant>,
     outcome: Option<Outcome>,
+    ended: Option<Instant>,
     status: Option<u16>,
     reason: Option<RejectReason>,
 }
 
 impl Record {
-    pub(super) fn begin<B>(connection: &Connection, request: &Request<B>) -> Self {
-        let shared = connection.shared.clone();
+    pub(super) fn begin<B>(connection: &Arc<Connection>, request: &Request<B>) -> Self {
+        let shared = &connection.shared;
         connection.client.begin_request();
         shared.requests.fetch_add(1, Ordering::Relaxed);
+        let is_logged = shared.telemetry.access_log();
         Self {
-            client: connection.client.clone(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+            target: is_logged.then(|| (request.method().clone(), request.uri().clone())),
             arrived: shared.now(),
             admitted: None,
             outcome: None,
+            ended: None,
             status: None,
             reason: None,
-            shared,
+            connection: connection.clone(),
         }
+    }
+
+    /// The connection that the request came on.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// When it got its permit, or arrived.
+    pub(super) fn admitted_at(&self) -> Instant {
+        self.admitted.unwrap_or(self.arrived)
     }
 
     /// A permit is held from now on.
     pub(super) fn admitted(&mut self, was_queued: bool) {
-        let now = self.shared.now();
-        self.admitted = Some(now);
-        let cost = self.shared.gate.budget().memory_per_task();
+        let cost = self.shared().gate.budget().memory_per_task();
         self.metrics().cost(cost);
         if was_queued {
+            let now = self.shared().now();
+            self.admitted = Some(now);
             self.end_wait(WaitEnd::Granted, now);
         } else {
+            // A decision at once takes less than the clock can tell.
+            self.admitted = Some(self.arrived);
             self.metrics().queue_wait(WaitEnd::Granted, Duration::ZERO);
         }
     }
 
     /// Refused, after a wait or at once.
     pub(super) fn reject(&mut self, reason: RejectReason, status: u16) {
-        let now = self.shared.now();
+        let now = self.shared().now();
         if reason == RejectReason::QueueWait {
             self.end_wait(WaitEnd::Rejected, now);
         }
         self.reason = Some(reason);
         self.answer(Source::Weir, status);
         self.finish(Outcome::Rejected);
-        events::rejected(&self.shared.telemetry, reason);
+        events::rejected(&self.shared().telemetry, reason);
     }
 
     /// The client left before it had a permit.
     pub(super) fn abandon(&mut self) {
-        let now = self.shared.now();
+        let now = self.shared().now();
         self.end_wait(WaitEnd::Abandoned, now);
         self.finish(Outcome::Abandoned);
     }
@@ -82,18 +93,18 @@ impl Record {
     pub(super) fn head(&mut self, status: u16) {
         if let Some(admitted) = self.admitted {
             self.metrics()
-                .first_byte(self.shared.now().saturating_duration_since(admitted));
+                .first_byte(self.shared().now().saturating_duration_since(admitted));
         }
         self.answer(Source::Upstream, status);
     }
 
     /// Failed, by the upstream or by the client's body. `status` is what the client is sent.
     pub(super) fn fail(&mut self, error: &ProxyError, status: u16) {
-        let telemetry = &self.shared.telemetry;
+        let telemetry = &self.shared().telemetry;
         if let Some(kind) = error.upstream_kind() {
             events::upstream_error(telemetry, kind, error);
         } else if matches!(error, ProxyError::UploadStalled) {
-            let peer = Some(self.client.peer);
+            let peer = Some(self.connection.client.peer);
             events::connection_error(telemetry, ConnectionError::BodyIdle, peer, error);
         }
         self.answer(Source::Weir, status);
@@ -106,9 +117,11 @@ impl Record {
         self.finish(Outcome::Failed);
     }
 
-    /// Says how the request ended. The first word counts.
-    pub(super) fn finish(&mut self, outcome: Outcome) {
+    /// Says how the request ended, and when. The first word counts.
+    pub(super) fn finish(&mut self, outcome: Outcome) -> Instant {
         self.outcome.get_or_insert(outcome);
+        let shared = &self.connection.shared;
+        *self.ended.get_or_insert_with(|| shared.now())
     }
 
     fn answer(&mut self, source: Source, status: u16) {
@@ -121,8 +134,12 @@ impl Record {
             .queue_wait(end, now.saturating_duration_since(self.arrived));
     }
 
+    fn shared(&self) -> &Shared {
+        &self.connection.shared
+    }
+
     fn metrics(&self) -> &Metrics {
-        &self.shared.telemetry.metrics
+        &self.shared().telemetry.metrics
     }
 }
 
@@ -134,18 +151,20 @@ impl Drop for Record {
             (None, Some(_)) => Outcome::Cancelled,
             (None, None) => Outcome::Abandoned,
         };
-        let now = self.shared.now();
+        let now = self.ended.unwrap_or_else(|| self.shared().now());
         let held = self
             .admitted
             .map(|admitted| now.saturating_duration_since(admitted));
         if let (Outcome::Served, Some(held)) = (outcome, held) {
             self.metrics().service_time(held);
-            self.shared.pace.note(held);
+            self.shared().pace.note(held);
         }
         let finished = Finished {
-            client: self.client.peer,
-            method: &self.method,
-            path: self.uri.path(),
+            client: self.connection.client.peer,
+            target: self
+                .target
+                .as_ref()
+                .map(|(method, uri)| (method, uri.path())),
             status: self.status,
             outcome,
             reject: self.reason,
@@ -155,8 +174,9 @@ impl Drop for Record {
                 .saturating_duration_since(self.arrived),
             service: held,
         };
-        events::finished(&self.shared.telemetry, &finished);
-        self.client.end_request();
-        self.shared.requests.fetch_sub(1, Ordering::Release);
+        events::finished(&self.shared().telemetry, &finished);
+        let millis = self.shared().millis_at(now);
+        self.connection.client.end_request(millis);
+        self.shared().requests.fetch_sub(1, Ordering::Release);
     }
 }

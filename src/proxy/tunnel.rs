@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,12 +13,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
-use super::Stage;
-use super::client::Client;
 use super::exchange::Exchange;
 use super::headers::prepare_response;
 use super::respond::ResponseBody;
 use super::settings::Settings;
+use super::stage::Stage;
 
 /// Read at a time, in each direction.
 const CHUNK: usize = 16 << 10;
@@ -40,7 +38,6 @@ pub(super) fn is_wanted(wanted: Option<&HeaderValue>, response: &HeaderMap) -> b
 
 /// Passes the 101 on, and tunnels once both sides have switched.
 pub(super) fn open(
-    client: &Arc<Client>,
     settings: &Settings,
     exchange: Exchange,
     on_upgrade: OnUpgrade,
@@ -48,11 +45,12 @@ pub(super) fn open(
 ) -> Response<ResponseBody> {
     let upstream = hyper::upgrade::on(&mut response);
     let idle = settings.timeouts.response_idle;
-    let client = client.clone();
     tokio::spawn(async move {
+        let connection = exchange.connection().clone();
+        let client = &connection.client;
         match tokio::try_join!(on_upgrade, upstream) {
             Ok((downstream, upstream)) => {
-                let mut stage = exchange.shared().stage.subscribe();
+                let mut stage = connection.shared.progress.changes();
                 let ended = relay(
                     TokioIo::new(downstream),
                     TokioIo::new(upstream),

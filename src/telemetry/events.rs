@@ -22,10 +22,8 @@ const PATH_BYTES_MAX: usize = 256;
 pub struct Finished<'a> {
     /// Who asked; the peer of the connection.
     pub client: SocketAddr,
-    /// With what method.
-    pub method: &'a Method,
-    /// For what, with or without the query.
-    pub path: &'a str,
+    /// With what method, and for what path; nobody keeps them while there is no access log.
+    pub target: Option<(&'a Method, &'a str)>,
     /// The status that the client was sent, if it was sent one.
     pub status: Option<u16>,
     /// How it ended.
@@ -41,14 +39,14 @@ pub struct Finished<'a> {
 /// A request ended: once for each. Writes the access line if there shall be one.
 pub fn finished(telemetry: &Telemetry, request: &Finished<'_>) {
     telemetry.metrics.finished(request.outcome);
-    if !telemetry.access_log() {
+    let Some((method, path)) = request.target.filter(|_| telemetry.access_log()) else {
         return;
-    }
+    };
     tracing::info!(
         target: "weir::access",
         client = %request.client,
-        method = method_name(request.method),
-        path = shortened(request.path),
+        method = method_name(method),
+        path = shortened(path),
         status = request.status,
         outcome = request.outcome.label(),
         reject_reason = request.reject.map(RejectReason::label),
@@ -187,8 +185,7 @@ mod tests {
     fn request<'a>(method: &'a Method, path: &'a str) -> Finished<'a> {
         Finished {
             client: ([127, 0, 0, 1], 4000).into(),
-            method,
-            path,
+            target: Some((method, path)),
             status: Some(503),
             outcome: Outcome::Rejected,
             reject: Some(RejectReason::QueueWait),

@@ -90,7 +90,9 @@ impl Telemetry {
         self.access.store(on, Ordering::Relaxed);
     }
 
-    fn access_log(&self) -> bool {
+    /// Whether there is a line for each finished request.
+    #[must_use]
+    pub fn access_log(&self) -> bool {
         self.access.load(Ordering::Relaxed)
     }
 
