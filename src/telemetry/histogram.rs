@@ -271,39 +271,34 @@ weir_request_cost_bytes_count 5
 
     #[test]
     fn what_is_shown_while_others_record_is_consistent() {
-        const EACH: u64 = 200_000;
+        const LOOKS: u32 = 500;
+        const CYCLES_MAX: u64 = 1_000_000;
         let histogram = Histogram::new(&names::SERVICE_SECONDS);
         let family = Family {
             spec: &names::SERVICE_SECONDS,
             series: &[(&[], &histogram)],
         };
         let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let looks = scope.spawn(|| {
-                let (mut looks, mut before) = (0, Vec::new());
-                while !done.load(Ordering::Acquire) {
-                    before = check_one_look(&family.to_string(), &before);
-                    looks += 1;
-                }
-                looks
-            });
-            let threads = [0, 1].map(|first| {
-                let histogram = &histogram;
-                scope.spawn(move || {
-                    for at in 0..EACH {
-                        histogram.record((first + at) % 20 * 30_000_000);
-                    }
-                })
-            });
-            for thread in threads {
-                thread.join().expect("no panic");
+        // One cycle of 20 samples, 30 ms apart: into all kinds of buckets, 5.7 s together.
+        let cycles = || {
+            let on = |_: &u64| !done.load(Ordering::Relaxed);
+            let cycle = |_| (0..20).for_each(|at| histogram.record(at * 30_000_000));
+            (0..CYCLES_MAX).take_while(on).map(cycle).count() as u64
+        };
+        let cycles = std::thread::scope(|scope| {
+            let threads = [(); 2].map(|()| scope.spawn(cycles));
+            while histogram.count() == 0 {
+                std::thread::yield_now();
             }
-            done.store(true, Ordering::Release);
-            assert!(looks.join().expect("consistent at every look") > 0);
+            (0..LOOKS).fold(Vec::new(), |before, _| {
+                check_one_look(&family.to_string(), &before)
+            });
+            done.store(true, Ordering::Relaxed);
+            let cycles = threads.map(|thread| thread.join().expect("no panic"));
+            cycles.into_iter().sum::<u64>()
         });
-        assert_eq!(histogram.count(), 2 * EACH, "none is lost");
-        // Each cycle of 20 samples has 190 steps of 30 ms.
-        assert_eq!(histogram.sum(), 2 * EACH / 20 * 190 * 30_000_000);
+        assert_eq!(histogram.count(), cycles * 20, "none is lost");
+        assert_eq!(histogram.sum(), cycles * 5_700_000_000);
     }
 
     /// Checks one rendering by itself and against the buckets of the one before; returns its own.
