@@ -39,7 +39,7 @@
 //! | [`admission`] | units, the formula, the scheduler, reasons, outcomes | IO, clocks, metrics, tokio |
 //! | [`gate`] | channel, semaphore, ledger, pump, tickets, permits, resizing | awaits a permit, knows HTTP |
 //! | [`proxy`] | connections, heads, bodies, the upstream pool, answers of weir's own, the drain | decides admission |
-//! | [`telemetry`] | metric names, counters, logs, overload, demand | labels that a client chose |
+//! | [`telemetry`] | metric names, counters, histograms, logs, overload, demand | labels that a client chose |
 //! | [`admin`] | the admin port and its page | answers that depend on load |
 //! | [`lifecycle`] | phases and signals | goes back |
 //! | [`config`] | layers, provenance, validation | is known by the code it configures |

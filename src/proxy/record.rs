@@ -79,7 +79,7 @@ impl Record {
         self.reason = Some(reason);
         self.answer(Source::Weir, status);
         self.finish(Outcome::Rejected);
-        events::rejected(&self.shared().telemetry, reason);
+        events::rejected(&self.shared().telemetry, reason, now);
     }
 
     /// The client left before it had a permit.

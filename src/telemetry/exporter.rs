@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::labels::{CODES, ConnectionError, RESULTS, Source, UpstreamError};
 use super::log;
@@ -104,7 +102,7 @@ fn in_order(text: &str) -> String {
     sorted
 }
 
-/// The labels of a line but a bucket's bound, which the exporter writes last.
+/// The labels of a line but a bucket's bound, which stands last.
 fn series_labels(line: &str) -> &str {
     match line.split_once('{') {
         Some((name, labels)) if !name.starts_with('#') && !labels.starts_with("le=") => {
@@ -123,22 +121,11 @@ type ProcessValue = fn(&metrics_process::collector::Metrics) -> Option<u64>;
 const METADATA: Metadata<'static> = Metadata::new("weir", Level::INFO, None);
 
 impl Exporter {
-    /// A recorder with every series of the table registered but the histograms, whose handles
-    /// [`Metrics`] keeps.
+    /// A recorder with every series of the table registered but the histograms, which
+    /// [`Metrics`] renders.
     pub(super) fn new() -> Self {
-        let mut builder = PrometheusBuilder::new();
-        for spec in names::ALL {
-            if spec.kind == Kind::Histogram {
-                builder = builder
-                    .set_buckets_for_metric(
-                        Matcher::Full(spec.name.to_owned()),
-                        names::buckets(spec),
-                    )
-                    .expect("no histogram has an empty list of buckets");
-            }
-        }
         let mut exporter = Self {
-            recorder: builder.build_recorder(),
+            recorder: PrometheusBuilder::new().build_recorder(),
             counters: Vec::new(),
             gauges: Vec::new(),
             process: Vec::new(),
@@ -150,19 +137,6 @@ impl Exporter {
         exporter.life();
         exporter.process();
         exporter
-    }
-
-    pub(super) fn handle(&self) -> PrometheusHandle {
-        self.recorder.handle()
-    }
-
-    pub(super) fn histogram(
-        &self,
-        spec: &MetricSpec,
-        labels: &[(&'static str, &'static str)],
-    ) -> Histogram {
-        self.recorder
-            .register_histogram(&key(spec, labels), &METADATA)
     }
 
     /// The text of a scrape, in the exposition format 0.0.4.
@@ -180,6 +154,7 @@ impl Exporter {
             }
         }
         let mut text = self.recorder.handle().render();
+        text += &metrics.render_histograms();
         if let Some(seconds) = process.cpu_seconds_total {
             // The exporter's counters are whole numbers, and whole seconds are too coarse here.
             let MetricSpec { name, help, .. } = names::PROCESS_CPU_SECONDS_TOTAL;
@@ -196,7 +171,7 @@ impl Exporter {
             match spec.kind {
                 Kind::Counter => self.recorder.describe_counter(name, None, help),
                 Kind::Gauge => self.recorder.describe_gauge(name, None, help),
-                Kind::Histogram => self.recorder.describe_histogram(name, None, help),
+                Kind::Histogram => {}
             }
         }
     }

@@ -1,28 +1,19 @@
 //! What the data path counts, and how it gets into the text that a scrape reads.
 //!
 //! Counters are plain atomics of our own, because the process reads them back (demand, overload,
-//! `/status`); the exporter gets a copy at each scrape. Only histograms are recorded into the
-//! exporter directly. Nothing on the hot path looks a name up or allocates a key.
+//! `/status`); the exporter gets a copy at each scrape. Histograms are our own, too, and render
+//! themselves. Nothing on the hot path looks a name up, reads a clock or allocates.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::Histogram;
-use metrics_exporter_prometheus::PrometheusHandle;
-
-use super::exporter::Exporter;
+use super::histogram::{Family, Histogram};
 use super::labels::{CODES, ConnectionError, RESULTS, Source, UpstreamError, WaitEnd};
 use super::names;
 use crate::admission::{Outcome, RejectReason};
 
-/// Histogram samples after which whoever records the next one drains them all.
-///
-/// The exporter keeps every sample (16 bytes) until somebody drains them, and a drain every few
-/// seconds is not enough at tens of thousands of requests per second. So many take about 50 µs.
-const SAMPLES_MAX: u64 = 2048;
-
-/// What is counted. One per weir, shared; every method is cheap and never blocks for long.
+/// What is counted. One per weir, shared; every method is cheap and never blocks.
 #[derive(Debug)]
 pub struct Metrics {
     counts: Counts,
@@ -30,8 +21,6 @@ pub struct Metrics {
     service: Histogram,
     first_byte: Histogram,
     cost: Histogram,
-    samples: AtomicU64,
-    exporter: PrometheusHandle,
 }
 
 /// The counters. Indexed by the position of the label in its `ALL`.
@@ -48,8 +37,6 @@ pub(super) struct Counts {
     pub(super) reloads: [AtomicU64; RESULTS.len()],
     pub(super) last_reload_failed: AtomicBool,
     pub(super) panics: AtomicU64,
-    service_count: AtomicU64,
-    service_micros: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -124,17 +111,13 @@ impl Totals {
 }
 
 impl Metrics {
-    pub(super) fn new(exporter: &Exporter) -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             counts: Counts::default(),
-            queue_wait: WaitEnd::ALL.map(|end| {
-                exporter.histogram(&names::QUEUE_WAIT_SECONDS, &[("outcome", end.label())])
-            }),
-            service: exporter.histogram(&names::SERVICE_SECONDS, &[]),
-            first_byte: exporter.histogram(&names::UPSTREAM_FIRST_BYTE_SECONDS, &[]),
-            cost: exporter.histogram(&names::REQUEST_COST_BYTES, &[]),
-            samples: AtomicU64::new(0),
-            exporter: exporter.handle(),
+            queue_wait: WaitEnd::ALL.map(|_| Histogram::new(&names::QUEUE_WAIT_SECONDS)),
+            service: Histogram::new(&names::SERVICE_SECONDS),
+            first_byte: Histogram::new(&names::UPSTREAM_FIRST_BYTE_SECONDS),
+            cost: Histogram::new(&names::REQUEST_COST_BYTES),
         })
     }
 
@@ -156,27 +139,22 @@ impl Metrics {
 
     /// A wait for a permit ended.
     pub fn queue_wait(&self, end: WaitEnd, waited: Duration) {
-        self.sample(&self.queue_wait[end as usize], waited.as_secs_f64());
+        self.queue_wait[end as usize].record_time(waited);
     }
 
     /// A permit came back.
     pub fn service_time(&self, held: Duration) {
-        add(&self.counts.service_count);
-        let micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
-        self.counts
-            .service_micros
-            .fetch_add(micros, Ordering::Relaxed);
-        self.sample(&self.service, held.as_secs_f64());
+        self.service.record_time(held);
     }
 
     /// The upstream's response head arrived.
     pub fn first_byte(&self, took: Duration) {
-        self.sample(&self.first_byte, took.as_secs_f64());
+        self.first_byte.record_time(took);
     }
 
     /// A request was admitted at this cost.
     pub fn cost(&self, bytes: u64) {
-        self.sample(&self.cost, bytes as f64);
+        self.cost.record(bytes);
     }
 
     /// A client connection was accepted.
@@ -238,8 +216,8 @@ impl Metrics {
         Totals {
             requests: counts.requests.each_ref().map(get),
             rejected: counts.rejected.each_ref().map(get),
-            service_count: get(&counts.service_count),
-            service_sum: Duration::from_micros(get(&counts.service_micros)),
+            service_count: self.service.count(),
+            service_sum: Duration::from_nanos(self.service.sum()),
             connections: self.connections(),
             upstream_connections: get(&counts.upstream_connections),
             upstream_retries: get(&counts.upstream_retries),
@@ -256,13 +234,24 @@ impl Metrics {
         &self.counts
     }
 
-    /// Records one sample, and drains them all when there are many.
-    fn sample(&self, histogram: &Histogram, value: f64) {
-        histogram.record(value);
-        let before = self.samples.fetch_add(1, Ordering::Relaxed);
-        if before % SAMPLES_MAX == SAMPLES_MAX - 1 {
-            self.exporter.run_upkeep();
+    /// The histograms' part of a scrape.
+    pub(super) fn render_histograms(&self) -> String {
+        let ends = WaitEnd::ALL.map(|end| [end.label()]);
+        let mut waits = Vec::with_capacity(ends.len());
+        for (end, histogram) in ends.iter().zip(&self.queue_wait) {
+            waits.push((end.as_slice(), histogram));
         }
+        let family = |spec, series| Family { spec, series }.to_string();
+        [
+            family(&names::QUEUE_WAIT_SECONDS, &waits),
+            family(&names::SERVICE_SECONDS, &[(&[], &self.service)]),
+            family(
+                &names::UPSTREAM_FIRST_BYTE_SECONDS,
+                &[(&[], &self.first_byte)],
+            ),
+            family(&names::REQUEST_COST_BYTES, &[(&[], &self.cost)]),
+        ]
+        .concat()
     }
 }
 

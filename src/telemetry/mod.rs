@@ -2,12 +2,13 @@
 //!
 //! [`Telemetry`] is constructed once per weir. The data path counts through [`Metrics`] and
 //! reports through [`events`]; whoever runs weir calls [`Telemetry::tick`] once a second, or
-//! histogram samples pile up between scrapes and neither demand nor overload is noticed.
+//! neither demand nor overload is noticed.
 //! **No label ever takes a value that a client chose.**
 
 pub mod demand;
 pub mod events;
 mod exporter;
+mod histogram;
 mod labels;
 mod lines;
 pub mod log;
@@ -25,8 +26,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics_exporter_prometheus::PrometheusHandle;
-
 use crate::admission::RejectReason;
 use demand::Demand;
 use exporter::Exporter;
@@ -37,15 +36,10 @@ use overload::Overload;
 pub use settings::{LogFormat, LogSettings};
 use throttle::Throttle;
 
-/// Ticks between two drains of the histograms.
-const UPKEEP_TICKS: u32 = 5;
-
 /// Everything that one weir tells about itself.
 pub struct Telemetry {
     /// What the data path counts with.
     pub metrics: Arc<Metrics>,
-    /// The exporter's: for upkeep, and for rendering without fresh gauges.
-    pub handle: PrometheusHandle,
     exporter: Exporter,
     watch: Mutex<Watch>,
     throttles: Throttles,
@@ -66,18 +60,15 @@ struct Throttles {
 struct Watch {
     demand: Demand,
     overload: Overload,
-    ticks: u32,
 }
 
 impl Telemetry {
     /// With every series at 0.
     #[must_use]
     pub fn new() -> Self {
-        let exporter = Exporter::new();
         Self {
-            metrics: Metrics::new(&exporter),
-            handle: exporter.handle(),
-            exporter,
+            metrics: Metrics::new(),
+            exporter: Exporter::new(),
             watch: Mutex::default(),
             throttles: Throttles::default(),
             access: AtomicBool::new(false),
@@ -99,30 +90,24 @@ impl Telemetry {
     /// Time since the start.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.began.elapsed()
+        self.age_at(Instant::now())
     }
 
-    /// To be called once a second: follows demand and overload, and drains the histograms every
-    /// fifth time.
+    /// The same for whoever has read the clock already.
+    fn age_at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
+    /// To be called once a second: follows demand and overload.
     pub fn tick(&self, now: Instant, figures: &Figures) {
         let totals = self.metrics.totals();
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.demand.tick(now, &totals, figures);
         let event = watch.overload.tick(now, &totals, figures.queued);
-        watch.ticks = watch.ticks.wrapping_add(1);
-        let upkeep = watch.ticks.is_multiple_of(UPKEEP_TICKS);
         drop(watch);
         if let Some(event) = event {
             event.log();
         }
-        if upkeep {
-            self.upkeep();
-        }
-    }
-
-    /// Drains histogram samples. Without it they grow between scrapes.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
     }
 
     /// Demand as a share of the configured budget, as of the last tick.

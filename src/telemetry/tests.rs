@@ -73,6 +73,11 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
     }
     for end in WaitEnd::ALL {
         expect("weir_queue_wait_seconds_count", &[("outcome", end.label())]);
+        expect("weir_queue_wait_seconds_sum", &[("outcome", end.label())]);
+        for le in ["0.001", "0.005", "300", "+Inf"] {
+            let labels = [("outcome", end.label()), ("le", le)];
+            expect("weir_queue_wait_seconds_bucket", &labels);
+        }
     }
     for series in &expected {
         assert_eq!(found.get(series), Some(&0.0), "{series}");
@@ -327,68 +332,4 @@ fn a_second_by_second_tick_follows_demand_and_overload() {
     assert!((demand - 8193.0 / 10_240.0).abs() < 1e-9, "{demand}");
     let shown = series(&telemetry.render(&figures()))["weir_demand_ratio"];
     assert!((shown - demand).abs() < 1e-9, "{shown}");
-}
-
-/// Resident memory now, in MiB.
-fn resident_mib() -> u64 {
-    let process = metrics_process::collector::collect();
-    process.resident_memory_bytes.expect("known on this system") >> 20
-}
-
-/// Runs this test alone in a process of its own, where no other test's memory is seen. `true` in
-/// that process.
-fn alone(test: &str) -> bool {
-    const MARK: &str = "WEIR_TEST_ALONE";
-    if std::env::var_os(MARK).is_some() {
-        return true;
-    }
-    let this = std::env::current_exe().expect("known on this system");
-    let output = std::process::Command::new(this)
-        .args(["--exact", test, "--nocapture"])
-        .env(MARK, "1")
-        .output()
-        .expect("it runs already");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
-    );
-    false
-}
-
-#[test]
-fn samples_are_drained_by_upkeep_and_do_not_pile_up_between_scrapes() {
-    const SAMPLES: u32 = 1_500_000;
-    if !alone("telemetry::tests::samples_are_drained_by_upkeep_and_do_not_pile_up_between_scrapes")
-    {
-        return;
-    }
-    let held = Duration::from_millis(20);
-    let grown = |record: &dyn Fn(u32)| {
-        let before = resident_mib();
-        (0..SAMPLES).for_each(record);
-        resident_mib().saturating_sub(before)
-    };
-    // Straight into the exporter, and upkeep now and then.
-    let exporter = Exporter::new();
-    let histogram = exporter.histogram(&names::SERVICE_SECONDS, &[]);
-    let kept_up = grown(&|at| {
-        histogram.record(held);
-        if at % 50_000 == 0 {
-            exporter.handle().run_upkeep();
-        }
-    });
-    // As the data path does it: nobody has to come by in time.
-    let telemetry = Telemetry::new();
-    let by_itself = grown(&|_| telemetry.metrics.service_time(held));
-    // And with neither, or this test would show nothing.
-    let neglected = grown(&|_| histogram.record(held));
-
-    assert!(kept_up < 12, "{kept_up} MiB more with upkeep");
-    assert!(by_itself < 12, "{by_itself} MiB more by the data path");
-    assert!(neglected > 16, "only {neglected} MiB more without upkeep");
-    let found = series(&telemetry.render(&figures()));
-    let counted = found.get("weir_service_seconds_count");
-    assert_eq!(counted, Some(&f64::from(SAMPLES)), "and none is lost");
 }
