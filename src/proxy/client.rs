@@ -1,27 +1,24 @@
-//! The client's side of one connection: what hyper reads and writes, and a second handle to the
-//! same socket that tells whether the client is still there.
+//! What is known of the client at the other end of a connection, and a second handle to the
+//! socket that tells whether it is still there.
 //!
 //! **hyper does not look at a socket while a request body is unread**, so a client that hung up
 //! would keep its place in the queue. The second handle sees the FIN or reset behind unread
 //! bytes, by the reactor's readiness alone: no system call, no unsafe code.
 
 use std::future::Future;
-use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::{Sleep, sleep};
 
-use super::linger::Linger;
 use super::place::Place;
 use super::stall::Pulse;
 
@@ -163,7 +160,8 @@ impl Client {
         self.is_reset.store(true, Ordering::Relaxed);
     }
 
-    fn socket(&self) -> &TcpStream {
+    /// The second handle to the socket.
+    pub(super) fn socket(&self) -> &TcpStream {
         self.socket
             .as_ref()
             .expect("taken only by the drop")
@@ -175,6 +173,37 @@ impl Client {
         let last = self.last_read.load(Ordering::Relaxed).to_be_bytes();
         let is_all = last.ends_with(b"\n\r\n") || last.ends_with(b"\n\n");
         self.head_ahead.store(!is_all, Ordering::Relaxed);
+    }
+
+    /// The first bytes of a head have come.
+    pub(super) fn begin_head(&self) {
+        self.stage.store(HEAD, Ordering::Relaxed);
+    }
+
+    /// Bytes of a new head start its clock; at once, or when the request before it is over.
+    pub(super) fn note_read(&self, read: &[u8]) {
+        match self.stage.load(Ordering::Relaxed) {
+            IDLE => self.begin_head(),
+            BUSY if !self.is_upload_open() => self.head_ahead.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        self.note_last(read);
+    }
+
+    /// Remembers how what was read ends.
+    pub(super) fn note_last(&self, read: &[u8]) {
+        let tail = &read[read.len().saturating_sub(4)..];
+        let joined = tail
+            .iter()
+            .fold(self.last_read.load(Ordering::Relaxed), |last, byte| {
+                last << 8 | u32::from(*byte)
+            });
+        self.last_read.store(joined, Ordering::Relaxed);
+    }
+
+    /// Whether a request body is left unread.
+    pub(super) fn is_upload_open(&self) -> bool {
+        self.upload_open.load(Ordering::Relaxed)
     }
 
     /// Says whether a request body is left unread.
@@ -234,171 +263,5 @@ impl Drop for Client {
             // Or it would be shut down first, which looks like a clean end.
             socket.forget();
         }
-    }
-}
-
-/// The IO that hyper reads and writes.
-#[derive(Debug)]
-pub(super) struct ClientIo {
-    read: OwnedReadHalf,
-    client: Arc<Client>,
-    /// What the sniff has read ahead.
-    ahead: Bytes,
-    write_stall: Duration,
-    /// Runs while a write waits for the client to read.
-    stalled: Option<Pin<Box<Sleep>>>,
-    /// Set once hyper shuts the connection down with a body unread.
-    linger: Option<Box<Linger>>,
-}
-
-impl ClientIo {
-    pub(super) fn new(
-        read: OwnedReadHalf,
-        client: Arc<Client>,
-        ahead: Bytes,
-        write_stall: Duration,
-    ) -> Self {
-        if !ahead.is_empty() {
-            client.stage.store(HEAD, Ordering::Relaxed);
-        }
-        Self {
-            read,
-            client,
-            ahead,
-            write_stall,
-            stalled: None,
-            linger: None,
-        }
-    }
-
-    fn socket(&self) -> &TcpStream {
-        self.client.socket()
-    }
-
-    /// Bytes of a new head start its clock; at once, or when the request before it is over.
-    fn note_read(&self) {
-        let client = &self.client;
-        match client.stage.load(Ordering::Relaxed) {
-            IDLE => client.stage.store(HEAD, Ordering::Relaxed),
-            BUSY if !client.upload_open.load(Ordering::Relaxed) => {
-                client.head_ahead.store(true, Ordering::Relaxed);
-            }
-            _ => {}
-        }
-    }
-
-    fn note_last(&self, read: &[u8]) {
-        let last = &self.client.last_read;
-        let tail = &read[read.len().saturating_sub(4)..];
-        let joined = tail
-            .iter()
-            .fold(last.load(Ordering::Relaxed), |last, byte| {
-                last << 8 | u32::from(*byte)
-            });
-        last.store(joined, Ordering::Relaxed);
-    }
-
-    /// Writes as soon as the socket takes something, and gives up on a client that does not read.
-    fn poll_write_with(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            if self.socket().poll_write_ready(cx)?.is_pending() {
-                return self.poll_stalled(cx);
-            }
-            match write(self.socket()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => {
-                    self.stalled = None;
-                    return Poll::Ready(written);
-                }
-            }
-        }
-    }
-
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let deadline = Instant::now() + self.write_stall;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, WRITE_STALL)))
-    }
-}
-
-/// What the IO error of a client that does not read says.
-pub(super) const WRITE_STALL: &str = "the client does not read (timeouts.write_stall)";
-
-impl AsyncRead for ClientIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let part = self.ahead.len().min(buf.remaining());
-            let taken = self.ahead.split_to(part);
-            self.note_last(&taken);
-            buf.put_slice(&taken);
-            if self.ahead.is_empty() {
-                // An empty rest would still hold the whole buffer.
-                self.ahead = Bytes::new();
-            }
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.note_read();
-            self.note_last(&buf.filled()[before..]);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for ClientIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |socket| socket.try_write(buf))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match bufs {
-            // The kernel takes a while longer for a list, even of one.
-            [one] => self.poll_write_with(cx, |socket| socket.try_write(one)),
-            _ => self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs)),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Half-closes; with a body unread it then lingers, or the kernel would answer the bytes still
-    /// coming with a reset that destroys the response on its way.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if let Some(linger) = &mut this.linger {
-            return linger.poll(&mut this.read, cx).map(Ok);
-        }
-        let closed = socket2::SockRef::from(this.socket()).shutdown(Shutdown::Write);
-        if closed.is_err() || !this.client.upload_open.load(Ordering::Relaxed) {
-            return Poll::Ready(Ok(()));
-        }
-        let linger = this.linger.insert(Box::new(Linger::new()));
-        linger.poll(&mut this.read, cx).map(Ok)
     }
 }

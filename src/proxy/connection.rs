@@ -15,7 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
-use super::client::{Client, ClientIo, WRITE_STALL};
+use super::client::Client;
+use super::client_io::{ClientIo, WRITE_STALL};
 use super::error::ClientGone;
 use super::guarded::Guarded;
 use super::handle::handle;

@@ -52,13 +52,13 @@ pub(super) fn relay(
             return Ok(response);
         }
     };
-    exchange.record().head(response.status().as_u16());
+    let answered = exchange.record().head(response.status().as_u16());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(tunnel::open(settings, exchange, side.on_upgrade, response));
     }
     let (mut parts, body) = response.into_parts();
     prepare_response(&mut parts, false);
-    patience.turn_to(settings.timeouts.response_idle);
+    patience.turn_to(settings.timeouts.response_idle, Instant::from_std(answered));
     let until_close = side.dialect.reads_until_close();
     let held = HeldBody::new(body, exchange, patience, side.pulse, until_close);
     Ok(Response::from_parts(parts, ResponseBody::Held(held)))
@@ -97,6 +97,7 @@ fn judge(
 pub(super) struct Sending<'a> {
     connection: &'a Connection,
     settings: &'a Settings,
+    admitted: Instant,
     /// While hyper has it: a copy, if it may be sent again.
     request: Option<Request<Upload>>,
     over_http2: bool,
@@ -114,6 +115,7 @@ impl<'a> Sending<'a> {
         head: ForwardHead,
         body: Incoming,
         is_grpc: bool,
+        admitted: std::time::Instant,
     ) -> Self {
         let client = &connection.client;
         let over_http2 = match settings.upstream.protocol {
@@ -123,11 +125,13 @@ impl<'a> Sending<'a> {
         };
         let wanted = head.upgrade.clone();
         let (body, upload) = Upload::new(body, client.clone(), settings.timeouts.body_idle);
-        let mut patience = Patience::new(settings.timeouts.response_head);
+        let admitted = Instant::from_std(admitted);
+        let mut patience = Patience::new(settings.timeouts.response_head, admitted);
         patience.during(upload.clone());
         Self {
             connection,
             settings,
+            admitted,
             request: Some(if over_http2 {
                 head.into_http2(body)
             } else {
@@ -160,8 +164,7 @@ impl<'a> Sending<'a> {
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, ProxyError> {
         let Connection { shared, worker, .. } = self.connection;
-        let now = Instant::from_std(exchange.record().admitted_at());
-        let idle = shared.pool.take_idle(*worker, self.settings, now);
+        let idle = shared.pool.take_idle(*worker, self.settings, self.admitted);
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.connect_http1(false).await?,

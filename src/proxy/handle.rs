@@ -82,8 +82,16 @@ pub(super) async fn handle(
         }
     };
 
+    let admitted = record.admitted_at();
     let mut exchange = Exchange::new(permit, record, settings.cancel_grace);
-    let mut sending = Sending::new(&connection, &settings, head, body, dialect.is_grpc);
+    let mut sending = Sending::new(
+        &connection,
+        &settings,
+        head,
+        body,
+        dialect.is_grpc,
+        admitted,
+    );
     let sent = sending.send(&mut exchange).await;
     let side = ClientSide {
         dialect,

@@ -6,17 +6,15 @@
 use std::net::SocketAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING,
     UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, response};
 
+use super::fields::Found;
 use super::settings::Forwarded;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -33,69 +31,6 @@ const NEVER_NOMINATED: [HeaderName; 8] = [
     http::header::AUTHORIZATION,
     COOKIE,
 ];
-
-/// Which of the fields that weir looks at are there. One pass finds out: to look each of them up
-/// would take most of the time that a head costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Found(u16);
-
-impl Found {
-    const CONNECTION: u16 = 1;
-    /// Fields that speak of one connection only, or of what weir does itself.
-    const KEEP_ALIVE: u16 = 1 << 1;
-    const PROXY_CONNECTION: u16 = 1 << 2;
-    const TRANSFER_ENCODING: u16 = 1 << 3;
-    const UPGRADE: u16 = 1 << 4;
-    const TE: u16 = 1 << 5;
-    const HTTP2_SETTINGS: u16 = 1 << 6;
-    const EXPECT: u16 = 1 << 7;
-    /// Fields that are rewritten.
-    const CONTENT_LENGTH: u16 = 1 << 8;
-    const COOKIE: u16 = 1 << 9;
-    const FORWARDED: u16 = 1 << 10;
-    const X_FORWARDED_FOR: u16 = 1 << 11;
-    const X_FORWARDED_HOST: u16 = 1 << 12;
-    const X_FORWARDED_PROTO: u16 = 1 << 13;
-
-    /// What never passes, besides what `Connection` names.
-    const HOP_BY_HOP: [(u16, HeaderName); 8] = [
-        (Self::CONNECTION, CONNECTION),
-        (Self::KEEP_ALIVE, KEEP_ALIVE),
-        (Self::PROXY_CONNECTION, PROXY_CONNECTION),
-        (Self::TRANSFER_ENCODING, TRANSFER_ENCODING),
-        (Self::UPGRADE, UPGRADE),
-        (Self::TE, TE),
-        (Self::HTTP2_SETTINGS, HTTP2_SETTINGS),
-        (Self::EXPECT, EXPECT),
-    ];
-
-    fn of(headers: &HeaderMap) -> Self {
-        let all = headers.keys().fold(0, |all, name| {
-            all | match name.as_str() {
-                "connection" => Self::CONNECTION,
-                "keep-alive" => Self::KEEP_ALIVE,
-                "proxy-connection" => Self::PROXY_CONNECTION,
-                "transfer-encoding" => Self::TRANSFER_ENCODING,
-                "upgrade" => Self::UPGRADE,
-                "te" => Self::TE,
-                "http2-settings" => Self::HTTP2_SETTINGS,
-                "expect" => Self::EXPECT,
-                "content-length" => Self::CONTENT_LENGTH,
-                "cookie" => Self::COOKIE,
-                "forwarded" => Self::FORWARDED,
-                "x-forwarded-for" => Self::X_FORWARDED_FOR,
-                "x-forwarded-host" => Self::X_FORWARDED_HOST,
-                "x-forwarded-proto" => Self::X_FORWARDED_PROTO,
-                _ => 0,
-            }
-        });
-        Self(all)
-    }
-
-    fn has(self, field: u16) -> bool {
-        self.0 & field != 0
-    }
-}
 
 /// Why a request is refused before anything else is considered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,10 +23,12 @@
 //!   bound on upstream connections.
 
 mod client;
+mod client_io;
 mod connection;
 mod drain;
 mod error;
 mod exchange;
+mod fields;
 mod forward;
 mod guarded;
 mod handle;

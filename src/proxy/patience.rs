@@ -35,11 +35,11 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// For waiting on behalf of one request.
-    pub(super) fn new(limit: Duration) -> Self {
+    /// For waiting on behalf of one request, from `now` on.
+    pub(super) fn new(limit: Duration, now: Instant) -> Self {
         Self {
             limit,
-            deadline: None,
+            deadline: Some(now + limit),
             timer: None,
             upload: None,
         }
@@ -53,10 +53,10 @@ impl Patience {
         });
     }
 
-    /// The next waits are for something else.
-    pub(super) fn turn_to(&mut self, limit: Duration) {
+    /// From `now` on the waits are for something else.
+    pub(super) fn turn_to(&mut self, limit: Duration, now: Instant) {
         self.limit = limit;
-        self.deadline = None;
+        self.deadline = Some(now + limit);
         self.upload = None;
     }
 

@@ -89,13 +89,15 @@ impl Record {
         self.finish(Outcome::Abandoned);
     }
 
-    /// The upstream's response head has come.
-    pub(super) fn head(&mut self, status: u16) {
+    /// The upstream's response head has come. Returns when.
+    pub(super) fn head(&mut self, status: u16) -> Instant {
+        let now = self.shared().now();
         if let Some(admitted) = self.admitted {
             self.metrics()
-                .first_byte(self.shared().now().saturating_duration_since(admitted));
+                .first_byte(now.saturating_duration_since(admitted));
         }
         self.answer(Source::Upstream, status);
+        now
     }
 
     /// Failed, by the upstream or by the client's body. `status` is what the client is sent.

@@ -1,0 +1,163 @@
+//! The IO of one client connection that hyper reads and writes.
+//!
+//! Takes note of what comes in, gives up on a client that does not read, and keeps a refused
+//! upload from destroying its answer.
+
+use std::future::Future;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Instant, Sleep};
+
+use super::client::Client;
+use super::linger::Linger;
+
+/// The IO that hyper reads and writes.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    read: OwnedReadHalf,
+    client: Arc<Client>,
+    /// What the sniff has read ahead.
+    ahead: Bytes,
+    write_stall: Duration,
+    /// Runs while a write waits for the client to read.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Set once hyper shuts the connection down with a body unread.
+    linger: Option<Box<Linger>>,
+}
+
+impl ClientIo {
+    pub(super) fn new(
+        read: OwnedReadHalf,
+        client: Arc<Client>,
+        ahead: Bytes,
+        write_stall: Duration,
+    ) -> Self {
+        if !ahead.is_empty() {
+            client.begin_head();
+        }
+        Self {
+            read,
+            client,
+            ahead,
+            write_stall,
+            stalled: None,
+            linger: None,
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.client.socket()
+    }
+
+    /// Writes as soon as the socket takes something, and gives up on a client that does not read.
+    fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if self.socket().poll_write_ready(cx)?.is_pending() {
+                return self.poll_stalled(cx);
+            }
+            match write(self.socket()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    self.stalled = None;
+                    return Poll::Ready(written);
+                }
+            }
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let deadline = Instant::now() + self.write_stall;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, WRITE_STALL)))
+    }
+}
+
+/// What the IO error of a client that does not read says.
+pub(super) const WRITE_STALL: &str = "the client does not read (timeouts.write_stall)";
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let part = self.ahead.len().min(buf.remaining());
+            let taken = self.ahead.split_to(part);
+            self.client.note_last(&taken);
+            buf.put_slice(&taken);
+            if self.ahead.is_empty() {
+                // An empty rest would still hold the whole buffer.
+                self.ahead = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.client.note_read(&buf.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.try_write(buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match bufs {
+            // The kernel takes a while longer for a list, even of one.
+            [one] => self.poll_write_with(cx, |socket| socket.try_write(one)),
+            _ => self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Half-closes; with a body unread it then lingers, or the kernel would answer the bytes still
+    /// coming with a reset that destroys the response on its way.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(linger) = &mut this.linger {
+            return linger.poll(&mut this.read, cx).map(Ok);
+        }
+        let closed = socket2::SockRef::from(this.socket()).shutdown(Shutdown::Write);
+        if closed.is_err() || !this.client.is_upload_open() {
+            return Poll::Ready(Ok(()));
+        }
+        let linger = this.linger.insert(Box::new(Linger::new()));
+        linger.poll(&mut this.read, cx).map(Ok)
+    }
+}

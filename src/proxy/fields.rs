@@ -1,0 +1,72 @@
+//! Which header fields of a head concern weir. Pure.
+
+use http::HeaderMap;
+use http::header::{CONNECTION, EXPECT, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Which of the fields that weir looks at are there. One pass finds out: to look each of them up
+/// would take most of the time that a head costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found(u16);
+
+impl Found {
+    pub(super) const CONNECTION: u16 = 1;
+    /// Fields that speak of one connection only, or of what weir does itself.
+    pub(super) const KEEP_ALIVE: u16 = 1 << 1;
+    pub(super) const PROXY_CONNECTION: u16 = 1 << 2;
+    pub(super) const TRANSFER_ENCODING: u16 = 1 << 3;
+    pub(super) const UPGRADE: u16 = 1 << 4;
+    pub(super) const TE: u16 = 1 << 5;
+    pub(super) const HTTP2_SETTINGS: u16 = 1 << 6;
+    pub(super) const EXPECT: u16 = 1 << 7;
+    /// Fields that are rewritten.
+    pub(super) const CONTENT_LENGTH: u16 = 1 << 8;
+    pub(super) const COOKIE: u16 = 1 << 9;
+    pub(super) const FORWARDED: u16 = 1 << 10;
+    pub(super) const X_FORWARDED_FOR: u16 = 1 << 11;
+    pub(super) const X_FORWARDED_HOST: u16 = 1 << 12;
+    pub(super) const X_FORWARDED_PROTO: u16 = 1 << 13;
+
+    /// What never passes, besides what `Connection` names.
+    pub(super) const HOP_BY_HOP: [(u16, HeaderName); 8] = [
+        (Self::CONNECTION, CONNECTION),
+        (Self::KEEP_ALIVE, KEEP_ALIVE),
+        (Self::PROXY_CONNECTION, PROXY_CONNECTION),
+        (Self::TRANSFER_ENCODING, TRANSFER_ENCODING),
+        (Self::UPGRADE, UPGRADE),
+        (Self::TE, TE),
+        (Self::HTTP2_SETTINGS, HTTP2_SETTINGS),
+        (Self::EXPECT, EXPECT),
+    ];
+
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let all = headers.keys().fold(0, |all, name| {
+            all | match name.as_str() {
+                "connection" => Self::CONNECTION,
+                "keep-alive" => Self::KEEP_ALIVE,
+                "proxy-connection" => Self::PROXY_CONNECTION,
+                "transfer-encoding" => Self::TRANSFER_ENCODING,
+                "upgrade" => Self::UPGRADE,
+                "te" => Self::TE,
+                "http2-settings" => Self::HTTP2_SETTINGS,
+                "expect" => Self::EXPECT,
+                "content-length" => Self::CONTENT_LENGTH,
+                "cookie" => Self::COOKIE,
+                "forwarded" => Self::FORWARDED,
+                "x-forwarded-for" => Self::X_FORWARDED_FOR,
+                "x-forwarded-host" => Self::X_FORWARDED_HOST,
+                "x-forwarded-proto" => Self::X_FORWARDED_PROTO,
+                _ => 0,
+            }
+        });
+        Self(all)
+    }
+
+    /// Whether one of these is there.
+    pub(super) fn has(self, field: u16) -> bool {
+        self.0 & field != 0
+    }
+}
