@@ -28,7 +28,7 @@ def files(bench, sizes):
     return root
 
 
-def nginx(bench, root):
+def nginx(bench, root, realtime=False):
     """nginx with static files over HTTP/1.1; returns its port."""
     port = lab.free_port()
     config = bench.lab.path("backend.conf")
@@ -43,7 +43,8 @@ http {{
   server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; }}
 }}
 """)
-    process = bench.lab.start([bench.programs["nginx"], "-c", config], bench.lab.load_cores)
+    command = [bench.programs["nginx"], "-c", config]
+    process = bench.lab.start(command, bench.lab.load_cores, realtime=realtime)
     return started(process, port)
 
 

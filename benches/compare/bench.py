@@ -30,7 +30,9 @@ class Table:
 
     def __init__(self, name, title, unit, primary, baseline, notes=()):
         self.name, self.title, self.unit, self.primary = name, title, unit, primary
-        self.baseline = baseline
+        # The row that all others are compared with, or a function that names it for each row.
+        self.baseline = baseline if isinstance(baseline, str) else "own"
+        self.baseline_of = (lambda _: baseline) if isinstance(baseline, str) else baseline
         self.notes = list(notes)
         self.rows = {}
         self.dropped = []
@@ -76,8 +78,12 @@ class Bench:
                 with self.trusted(table, name, number):
                     figures = sample(subject)
                     table.add(name, number, figures)
-                    shown = ", ".join(f"{key} {value:.2f}" for key, value in figures.items())
-                    print(f"  round {number + 1}: {name}: {shown}", flush=True)
+                    self.show(number, name, figures)
+
+    def show(self, number, name, figures):
+        """One sample, as soon as it is there."""
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        print(f"  round {number + 1}: {name}: {shown}", flush=True)
 
     @contextlib.contextmanager
     def trusted(self, table, row, number):

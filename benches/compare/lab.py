@@ -73,6 +73,8 @@ class Lab:
     def __init__(self):
         self.proxy_cores, self.load_cores = machine.cores()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-compare-"))
+        # Whether what was to run at real-time priority does.
+        self.realtime = False
         # nginx's workers may run as nobody, and read the files that they serve.
         self.directory.chmod(0o755)
         self.stack = contextlib.ExitStack()
@@ -97,11 +99,13 @@ class Lab:
         os.chmod(path, 0o644)
         return pathlib.Path(path)
 
-    def start(self, command, cores, env=None, stdin=subprocess.DEVNULL, stdout=None):
+    def start(self, command, cores, env=None, stdin=subprocess.DEVNULL, stdout=None, realtime=False):
         """Starts a program on these cores; it is ended with this lab."""
         log = self.path(f"{pathlib.Path(command[0]).name}.log")
-        # A child inherits the cores of the thread that starts it.
+        # A child inherits the cores and the priority of the thread that starts it.
         os.sched_setaffinity(0, cores)
+        if realtime:
+            self.realtime = prioritised(os.SCHED_RR, 1)
         try:
             with log.open("ab") as out:
                 process = subprocess.Popen(
@@ -116,6 +120,8 @@ class Lab:
                 )
         finally:
             os.sched_setaffinity(0, self.load_cores)
+            if realtime:
+                prioritised(os.SCHED_OTHER, 0)
         process.log = log
         self.stack.callback(end, process)
         return process
@@ -132,6 +138,15 @@ class Lab:
         if process.returncode:
             raise Untrusted(f"{command[0]} ended with {process.returncode}: {last_words(process)}")
         return out.decode(errors="replace")
+
+
+def prioritised(policy, priority):
+    """Gives this thread a priority, if it has the right to."""
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
+    except PermissionError:
+        return False
+    return True
 
 
 def last_words(process, lines=6):

@@ -30,14 +30,30 @@ def h2load(bench, url, requests, connections=32, streams=1, h1=True, want="2xx",
     return float(rate.group(1))
 
 
-def logged(bench, url, requests, connections, rate, streams=1, h1=True, within=120):
-    """Requests at a fixed rate, whatever becomes of them: (start s, status, ms) of each, and the rate."""
+def stagger(clients, period):
+    """Whole milliseconds between the starts of two clients, so that they fire evenly over their period."""
+
+    def largest_gap(wait):
+        phases = sorted(number * wait % period for number in range(clients))
+        return max(b - a for a, b in zip(phases, [*phases[1:], phases[0] + period]))
+
+    return min(range(1, 31), key=lambda wait: (round(largest_gap(wait), 3), wait))
+
+
+def logged(bench, url, seconds, clients, rate, streams=1, h1=True):
+    """Requests at a fixed rate, whatever becomes of them.
+
+    Returns (start in s, status, ms) of each, and between which times all clients were sending.
+    """
     log = bench.lab.path("h2load.log")
+    requests = int(rate * seconds)
     # Each client has a rate of its own. They start one after another, or all would fire at once.
-    command = ["h2load", "-t", 1, "-n", requests, "-c", connections, "-m", streams]
-    command += [f"--rps={rate / connections:.6f}", f"--log-file={log}"]
+    wait = stagger(clients, 1000 * clients / rate)
+    command = ["h2load", "-t", 1, "-n", requests, "-c", clients, "-m", streams]
+    command += ["-r", 1, f"--rate-period={wait}ms"]
+    command += [f"--rps={rate / clients:.6f}", f"--log-file={log}"]
     command += ["--h1"] if h1 else []
-    bench.lab.run([*command, url], within)
+    bench.lab.run([*command, url], seconds + 60)
     rows = []
     for line in log.read_text().splitlines():
         start, status, micros = line.split("\t")[:3]
@@ -46,8 +62,22 @@ def logged(bench, url, requests, connections, rate, streams=1, h1=True, within=1
     if len(rows) != requests:
         raise lab.Untrusted(f"h2load logged {len(rows)} of {requests} requests")
     rows.sort()
-    first = rows[0][0]
-    return [(start - first, status, millis) for start, status, millis in rows]
+    first, last = rows[0][0], rows[-1][0]
+    # The last client starts so much later than the first, and the first ends so much earlier.
+    slope = clients * wait / 1000
+    rows = [(start - first, status, millis) for start, status, millis in rows]
+    steady = slope, last - first - slope
+    sent = sum(steady[0] <= row[0] <= steady[1] for row in rows) / max(1e-9, steady[1] - steady[0])
+    if abs(sent / rate - 1) > 0.03:
+        raise lab.Untrusted(f"the load generator sent {sent:.0f} requests/s instead of {rate:.0f}")
+    return rows, steady
+
+
+def only(rows, statuses):
+    """Every answer had one of these statuses."""
+    other = [status for _, status, _ in rows if status not in statuses]
+    if other:
+        raise lab.Untrusted(f"{len(other)} of {len(rows)} requests ended with {sorted(set(other))}")
 
 
 def percentile(values, percent):

@@ -19,10 +19,9 @@ def burst(bench, gather, count, note, job):
     seconds = bench.count(AFTER_SECONDS, 5)
     notes = [
         note,
-        f"VmRSS of the process: before, when {count} wait, when all were answered and had gone "
-        f"{seconds} s ago; the smaller burst that warmed it up ({WARM}) is part of `before`",
-        "`each`: what one waiting request added; `anon each`: the same of anonymous memory alone",
-        "`after / before`: how much of it stays",
+        f"VmRSS of the process: idle, one second after its start; before, when a burst of {WARM} had "
+        f"warmed it up; full, when {count} wait; after, when all were answered and had gone {seconds} s ago",
+        "`each`: (full - before) / requests; `anon each`: the same of anonymous memory alone",
         "one permit, taken by a request that the backend holds; all got their 200 in the end",
     ]
     table = bench.table("kB", "each", notes)
@@ -35,9 +34,9 @@ def burst(bench, gather, count, note, job):
         for name, (running, figures) in done.items():
             with bench.trusted(table, name, number):
                 after = machine.memory(running.pid)["VmRSS"]
-                figures |= {"after": after, "after / before": after / figures["before"]}
+                figures |= {"after": after, "after / idle": after / figures["idle"]}
                 table.add(name, number, figures)
-                print(f"  round {number + 1}: {name}: {figures}", flush=True)
+                bench.show(number, name, figures)
             running.stop()
 
 
@@ -45,13 +44,15 @@ def one_burst(bench, peer, gather, count, job):
     """A fresh proxy, filled with waiting requests, which are then all answered."""
     backend = bench.lab.keep(backends.Holding())
     running = peer.start(bench, job(backend.port))
+    time.sleep(1)
+    idle = machine.memory(running.pid)["VmRSS"]
     fill(running, backend, gather, WARM)
     time.sleep(1)
     before = machine.memory(running.pid)
     now = fill(running, backend, gather, count)
     each = {name: (now[name] - before[name]) / count for name in ("VmRSS", "RssAnon")}
     figures = {"each": each["VmRSS"], "anon each": each["RssAnon"]}
-    return running, figures | {"before": before["VmRSS"], "full": now["VmRSS"]}
+    return running, figures | {"idle": idle, "before": before["VmRSS"], "full": now["VmRSS"]}
 
 
 def fill(running, backend, gather, count):

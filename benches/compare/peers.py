@@ -23,7 +23,8 @@ class Job:
     front_h2: bool = False  # clients speak h2c; all but nginx find out for themselves
     permits: int = 819  # requests at the backend at once; the rest wait
     immediate: bool = False  # the rest is refused at once
-    wait_seconds: int = 60  # how long a request may wait
+    wait_seconds: int | None = None  # how long a request may wait; None: what weir has by default
+    pending: int = 1_000_000  # how many may wait, where time is no bound (Envoy)
     workers: int = 1
     clients: int = 5000  # connections of clients
     streams: int = 100  # concurrent streams of one HTTP/2 connection
@@ -136,7 +137,7 @@ class Weir(Peer):
             settings |= {"memory.target_memory": f"{job.permits}Mi", "memory.safety_factor": 1.0}
         if job.immediate:
             settings["queue.strategy"] = "immediate"
-        if job.wait_seconds != Job.wait_seconds:
+        if job.wait_seconds:
             settings |= {
                 "queue.max_wait": f"{job.wait_seconds}s",
                 "queue.max_bytes": "2Gi",
@@ -200,7 +201,7 @@ defaults
   timeout connect 1s
   timeout client 300s
   timeout server 300s
-  timeout queue {job.wait_seconds}s
+  timeout queue {job.wait_seconds or 1}s
   option http-keep-alive
   http-reuse always
 frontend f

@@ -43,7 +43,7 @@ class Nginx(Peer):
         paths = "\n".join(
             f"  {kind}_temp_path {temporary};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        limit = "limit_conn one 1; limit_conn_status 503;" if job.immediate else ""
+        limit = f"limit_conn one {job.permits}; limit_conn_status 503;" if job.immediate else ""
         plain = """
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -116,7 +116,7 @@ class Envoy(Peer):
         )
         limits = {
             "max_connections": job.permits,
-            "max_pending_requests": 1 if job.immediate else 1_000_000,
+            "max_pending_requests": 1 if job.immediate else job.pending,
             "max_requests": job.permits if job.backend_h2 else 1_000_000,
         }
         protocol = {"http2_protocol_options" if job.backend_h2 else "http_protocol_options": {}}

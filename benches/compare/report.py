@@ -9,7 +9,7 @@ import statistics
 
 def ratios(table, row):
     """Per round, the row's figure over the baseline's of the same round."""
-    base, own = table.rows.get(table.baseline, {}), table.rows[row]
+    base, own = table.rows.get(table.baseline_of(row), {}), table.rows[row]
     pairs = ((sample.get(table.primary), base.get(number, {}).get(table.primary)) for number, sample in own.items())
     return [value / other for value, other in pairs if value is not None and other]
 
