@@ -9,6 +9,7 @@ import sys
 import traceback
 
 import lab
+import machine
 
 # Longer than any sample takes: one that hangs must not hang the run.
 SAMPLE_SECONDS_MAX = 300
@@ -63,20 +64,32 @@ class Bench:
         """A number of requests or the like: the full one, or with --quick a tenth or what is said."""
         return (quick or max(1, full // 10)) if self.options.quick else full
 
-    def table(self, unit, primary, notes=(), title=None, baseline=None):
-        """A new table of this measurement; ratios are those of `primary`, to the baseline's row."""
+    def table(self, unit, primary, notes=(), title=None, baseline=None, timed=False):
+        """A new table of this measurement; ratios are those of `primary`, to the baseline's row.
+
+        `timed`: its figures are times and rates, which mean little while the host takes the cores away.
+        """
         baseline = baseline or self.haproxies[0].name
         table = Table(self.name, title or self.title, unit, primary, baseline, notes)
+        table.steal_max = self.options.steal_max if timed else 100
         self.tables.append(table)
         return table
 
     def rounds(self, table, rows, sample, rounds=None):
         """A B A B: one sample of every row per round. `rows` is a dict, or running peers."""
+        cores = self.lab.proxy_cores | self.lab.load_cores
         rows = rows if isinstance(rows, dict) else {running.name: running for running in rows}
         for number in range(rounds or self.options.rounds):
             for name, subject in rows.items():
                 with self.trusted(table, name, number):
+                    every, stolen = machine.core_times(cores)
                     figures = sample(subject)
+                    every_now, stolen_now = machine.core_times(cores)
+                    # A sample that watched one core says what was stolen from that one.
+                    steal = 100 * (stolen_now - stolen) / max(1, every_now - every)
+                    if steal > table.steal_max:
+                        raise lab.Untrusted(f"the host took away {steal:.1f} % of the cores meanwhile")
+                    figures.setdefault("steal %", steal)
                     table.add(name, number, figures)
                     self.show(number, name, figures)
 
@@ -119,13 +132,15 @@ class Bench:
                 self.tables[-1].dropped.append({"row": "all", "round": 0, "reason": str(error)})
                 print(f"  {name}: DROPPED: {error}", file=sys.stderr, flush=True)
 
-    def start(self, peers, job, table=None):
-        """Starts these peers; one that does not start is dropped from the table and left out."""
+    def start(self, peers, job, table, check=lambda running: None):
+        """Starts these peers and tries each; one that fails is dropped from the table and left out."""
         started = []
         for peer in peers:
-            if table is None:
-                started.append(peer.start(self, job))
+            if self.name in peer.cannot:
+                table.notes.append(f"{peer.name} is left out: {peer.cannot[self.name]}")
                 continue
             with self.trusted(table, peer.name, 0):
-                started.append(peer.start(self, job))
+                running = peer.start(self, job)
+                check(running)
+                started.append(running)
         return started

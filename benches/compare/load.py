@@ -96,7 +96,7 @@ def wrk(bench, url, seconds, connections):
     return int(count.group(1)), float(rate.group(1))
 
 
-def probe(port, path, status, connections=1, length=None):
+def probe(port, path, status, length=None):
     """Two GETs on one connection: it must be kept, and both answers must be what they should be."""
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         for _ in range(2):

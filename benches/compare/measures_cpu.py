@@ -36,9 +36,8 @@ def keep_alive(name, title, size, full):
     def measure(bench):
         table = bench.table("µs", "total", [NOTE, f"h2load --h1 -c 32 -t 1 -n {bench.count(full)}"])
         root = backends.files(bench, {"f": size})
-        running = bench.start(bench.peers, peers.Job(backends.nginx(bench, root)), table)
-        for proxy in running:
-            load.probe(proxy.port, "/f", 200, length=size)
+        job = peers.Job(backends.nginx(bench, root))
+        running = bench.start(bench.peers, job, table, lambda proxy: load.probe(proxy.port, "/f", 200, size))
         rounds(bench, table, running, bench.count(full))
 
 
@@ -81,9 +80,11 @@ def grpc(bench):
     table = bench.table("µs", "total", notes)
     root = backends.files(bench, {})
     job = peers.Job(backends.grpc(bench, root), backend_h2=True, front_h2=True)
-    running = bench.start(bench.peers, job, table)
-    for proxy in running:
+
+    def check(proxy):
         crowd.grpc_probe(proxy.port, "/unary.grpc", backends.GRPC_MESSAGE)
+
+    running = bench.start(bench.peers, job, table, check)
     more = ["-d", root / "unary.grpc", "-H", "content-type: application/grpc", "-H", "te: trailers"]
     how = {"path": "/unary.grpc", "connections": 8, "streams": 16, "h1": False, "more": more}
     rounds(bench, table, running, requests, **how)
@@ -98,7 +99,7 @@ def throughput(bench):
         "where the proxy's core is not busy, load generator and backend were the bound, not the proxy",
         "`core could`: the rate at which the CPU per request, as measured here, fills the core",
     ]
-    table = bench.table("req/s", "req/s", notes)
+    table = bench.table("req/s", "req/s", notes, timed=True)
     root = backends.files(bench, {"f": KIB})
     running = bench.start(bench.peers, peers.Job(backends.nginx(bench, root)), table)
 

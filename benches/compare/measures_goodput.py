@@ -25,7 +25,8 @@ def goodput(bench):
     for factor in (2, 10):
         rate = PERMITS * 1000 / SERVICE_MS * factor
         notes = [
-            f"capacity: {capacity:.1f} requests/s, which {PERMITS} clients get straight from the backend",
+            f"capacity: {capacity:.1f} requests/s, which {PERMITS} clients get straight from the backend "
+            "in a closed loop (a proxy may hand it the next request a little sooner)",
             f"{rate:.0f} requests/s for {seconds} s in an open loop: h2load -c {CLIENTS} -m {STREAMS} --rps; "
             "counted from one second after all clients send until the first has no more to send; "
             "every answer was 200 or 503",
@@ -33,12 +34,11 @@ def goodput(bench):
             "envoy: max_connections 20, max_pending_requests 400; nginx has no queue: limit_conn 20",
         ]
         title = f"Goodput at {factor} times the capacity, {SERVICE_MS} ms of service, {PERMITS} at once"
-        table = bench.table("% of capacity", "goodput", notes, title=title)
+        table = bench.table("% of capacity", "goodput", notes, title=title, timed=True)
         running = []
-        for peer in bench.peers:
-            with bench.trusted(table, peer.name, 0):
-                job = dataclasses.replace(base, pending=int(capacity), immediate=not peer.queues)
-                running.append(peer.start(bench, job))
+        for queues in (True, False):
+            job = dataclasses.replace(base, pending=int(capacity), immediate=not queues)
+            running += bench.start([peer for peer in bench.peers if peer.queues == queues], job, table)
 
         def sample(proxy, rate=rate):
             rows, steady = load.logged(bench, proxy.url("/"), seconds, CLIENTS, rate, STREAMS, h1=False)
@@ -61,6 +61,7 @@ def figures(rows, steady, capacity):
         raise lab.Untrusted(f"{len(served)} served and {len(refused)} refused: this was no overload")
     return {
         "goodput": 100 * len(served) / (end - begin) / capacity,
+        "served/s": len(served) / (end - begin),
         "served p50 ms": load.percentile(served, 50),
         "served p99 ms": load.percentile(served, 99),
         "refused/s": len(refused) / (end - begin),

@@ -1,13 +1,18 @@
 """What a proxy adds to the time of a request, at a rate that leaves it half idle."""
 
+import contextlib
+import statistics
+
 import backends
+import lab
 import load
-import machine
 import peers
 from bench import measurement
 
 CLIENTS = 32
 PERCENTS = (50, 99, 99.9)
+# Of the rate of a closed loop, where requests come in batches, which are cheaper.
+SHARES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
 class Direct:
@@ -22,46 +27,55 @@ class Direct:
         return f"http://127.0.0.1:{self.port}{path}"
 
 
-@measurement("latency", "Added latency at half of HAProxy's rate, h1, kept connections, 1 KiB")
+@measurement("latency", "Latency at half of HAProxy's rate, h1, kept connections, 1 KiB")
 def latency(bench):
     """An open loop: requests leave on time, whatever becomes of those before them."""
-    notes = []
-    table = bench.table("µs", "added p99", notes)
+    table = bench.table("µs", "p99", timed=True)
     port = backends.nginx(bench, backends.files(bench, {"f": 1 << 10}), realtime=True)
-    running = bench.start(bench.peers, peers.Job(port), table)
-    haproxy = next(proxy for proxy in running if proxy.name == bench.haproxies[0].name)
+    priority = "at" if bench.lab.realtime else "WITHOUT"
+    running = bench.start(bench.peers, peers.Job(port), table, lambda proxy: load.probe(proxy.port, "/f", 200))
     for proxy in running:
         load.h2load(bench, proxy.url("/f"), 2000)
-    rate = load.h2load(bench, haproxy.url("/f"), bench.count(50_000)) / 2
+    rate, how = chosen_rate(bench, running)
     seconds = bench.count(8, 3)
-    notes += [
-        f"{rate:,.0f} requests/s, half of what h2load got through HAProxy in a closed loop; {seconds} s each",
-        f"h2load --h1 -c {CLIENTS} with --rps and --log-file, clients spread over their period; ramps not counted",
-        "added: less the same percentile of going direct in the same round; all answers were 200",
+    table.notes += [
+        f"{rate:,.0f} requests/s, {how}; {seconds} s each",
+        f"h2load --h1 -c {CLIENTS} with --rps and --log-file, clients spread over their period; ramps not counted; "
+        "the rate was kept and all answers were 200",
+        "added: less the same percentile of going direct in the same round",
         "h2load waits in whole milliseconds, so some requests leave together; it shares a core with the backend",
-        f"the backend runs {'at' if bench.lab.realtime else 'WITHOUT'} real-time priority: what it waits for "
-        "that core is no property of a proxy",
+        f"the backend runs {priority} real-time priority: what it waits for that core is no property of a proxy",
     ]
-    direct = {}
+    bench.rounds(
+        table, [Direct(port), *running], lambda proxy: percentiles(bench, proxy.url("/f"), rate, seconds)
+    )
+    direct = table.rows.get(Direct.name, {})
+    for row, samples in table.rows.items():
+        for number, found in samples.items():
+            if row != Direct.name and number in direct:
+                names = (f"p{percent:g}" for percent in PERCENTS)
+                found |= {f"added {name}": found[name] - direct[number][name] for name in names}
 
-    def sample(proxy):
-        found, steal = percentiles(bench, proxy.url("/f"), rate, seconds)
-        if proxy.name == "direct":
-            direct.clear()
-            direct.update(found)
-        # Nothing is added to itself.
-        added = {f"added {name}": value - direct[name] for name, value in found.items() if direct}
-        return added | found | {"steal %": steal}
 
-    bench.rounds(table, [Direct(port), *running], sample)
+def chosen_rate(bench, running):
+    """Half of the highest rate that HAProxy keeps up with in an open loop, looked for from above."""
+    if bench.options.rate:
+        return bench.options.rate, "as asked for"
+    haproxy = next((proxy for proxy in running if proxy.name == bench.haproxies[0].name), None)
+    if not haproxy:
+        raise lab.Untrusted("the rate is taken from HAProxy, which does not run")
+    tries = [load.h2load(bench, haproxy.url("/f"), bench.count(30_000)) for _ in range(3)]
+    closed = statistics.median(tries)
+    for share in SHARES:
+        with contextlib.suppress(lab.Untrusted):
+            percentiles(bench, haproxy.url("/f"), closed * share, 2)
+            return closed * share / 2, f"half of the {closed * share:,.0f} that HAProxy kept up with"
+    raise lab.Untrusted(f"not even {SHARES[-1]:.0%} of {closed:.0f} requests/s were kept up through HAProxy")
 
 
 def percentiles(bench, url, rate, seconds):
     """Percentiles in µs; the rate must have been kept, and every answer have been a 200."""
-    every, stolen = machine.core_times(bench.lab.proxy_cores | bench.lab.load_cores)
     rows, (begin, end) = load.logged(bench, url, seconds, CLIENTS, rate)
-    every_now, stolen_now = machine.core_times(bench.lab.proxy_cores | bench.lab.load_cores)
     load.only(rows, {200})
     times = sorted(1000 * millis for start, _, millis in rows if begin <= start <= end)
-    found = {f"p{percent:g}": load.percentile(times, percent) for percent in PERCENTS}
-    return found, 100 * (stolen_now - stolen) / (every_now - every)
+    return {f"p{percent:g}": load.percentile(times, percent) for percent in PERCENTS}

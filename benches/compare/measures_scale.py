@@ -17,7 +17,7 @@ KIB = 1 << 10
 @measurement("connections", "CPU per request with 1 to 10,000 kept connections, h1, 1 KiB")
 def connections(bench):
     """32 requests in flight, on all connections in turn."""
-    requests = bench.count(40_000)
+    requests = bench.count(40_000, 12_000)
     counts = [1, 10, 100, 1_000, 10_000]
     notes = [
         f"{requests} requests, at most 32 in flight, on all connections in turn, by a client of the harness; "
@@ -61,7 +61,7 @@ def waiting(bench):
     def sample(subject):
         proxy, count, clients = subject
         streams = -(-(count + permits) // clients)
-        requests = max(bench.count(60_000), (3 if bench.options.quick else 5) * streams * clients)
+        requests = max(bench.count(60_000, 20_000), (3 if bench.options.quick else 5) * streams * clients)
         with Most(proxy) as most, Watch(proxy.pid, bench.lab.proxy_cores) as watch:
             load.h2load(bench, proxy.url("/f"), requests, clients, streams, h1=False, within=240)
         if most.seen < count / 2:

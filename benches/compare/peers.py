@@ -41,6 +41,8 @@ class Peer:
     holders = 1
     # Its load shedding, in words for the report.
     shedding = ""
+    # Measurements that it cannot take part in, and why.
+    cannot = {}
 
     def __init__(self, binary):
         self.binary = binary
@@ -53,11 +55,16 @@ class Peer:
         """The command that runs it: listening on the first port, administered at the second."""
         raise NotImplementedError
 
+    def environment(self, job, ports):
+        """What it must find in its environment."""
+        return {}
+
     def start(self, bench, job, wait=True):
         """Starts it on the proxy's core; returns it running."""
         ports = lab.free_port(), lab.free_port()
         command = self.command(bench, job, ports)
-        process = bench.lab.start(command, job.cores or bench.lab.proxy_cores)
+        env = self.environment(job, ports)
+        process = bench.lab.start(command, job.cores or bench.lab.proxy_cores, env)
         running = Running(self, process, *ports)
         if wait:
             running.wait()

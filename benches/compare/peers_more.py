@@ -152,3 +152,41 @@ class Envoy(Peer):
         if not found:
             raise lab.Untrusted("envoy does not say how many requests wait")
         return int(found.group(1))
+
+
+class QueueProxy(Peer):
+    """Knative's queue-proxy, told by its environment what Knative would tell it.
+
+    It takes ports 8022, 9090 and 9091 as well, which cannot be chosen, and listens on all addresses.
+    """
+
+    name = "queue-proxy"
+    queues = False
+    cannot = {
+        "cpu-h2-h1": "it speaks to the backend what the client speaks",
+        "reject": "its queue holds ten times its concurrency and cannot be turned off",
+        "goodput": "its queue is bounded by length alone",
+    }
+
+    def version(self):
+        return f"knative queue-proxy, {os.path.getsize(self.binary)} bytes"
+
+    def environment(self, job, ports):
+        return {
+            "CONTAINER_CONCURRENCY": str(job.permits),
+            "GOMAXPROCS": str(job.workers),
+            "QUEUE_SERVING_PORT": str(ports[0]),
+            "QUEUE_SERVING_TLS_PORT": str(ports[1]),
+            "USER_PORT": str(job.backend),
+            "REVISION_TIMEOUT_SECONDS": "300",
+            "SERVING_CONFIGURATION": "c",
+            "SERVING_LOGGING_CONFIG": "",
+            "SERVING_LOGGING_LEVEL": "error",
+            "SERVING_NAMESPACE": "n",
+            "SERVING_POD": "p",
+            "SERVING_POD_IP": "127.0.0.1",
+            "SERVING_REVISION": "r",
+        }
+
+    def command(self, bench, job, ports):
+        return [self.binary]
