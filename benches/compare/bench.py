@@ -71,7 +71,7 @@ class Bench:
         """
         baseline = baseline or self.haproxies[0].name
         table = Table(self.name, title or self.title, unit, primary, baseline, notes)
-        table.steal_max = self.options.steal_max if timed else 100
+        table.noise_max = self.options.noise_max if timed else 200
         self.tables.append(table)
         return table
 
@@ -82,14 +82,13 @@ class Bench:
         for number in range(rounds or self.options.rounds):
             for name, subject in rows.items():
                 with self.trusted(table, name, number):
-                    every, stolen = machine.core_times(cores)
-                    figures = sample(subject)
-                    every_now, stolen_now = machine.core_times(cores)
-                    # A sample that watched one core says what was stolen from that one.
-                    steal = 100 * (stolen_now - stolen) / max(1, every_now - every)
-                    if steal > table.steal_max:
-                        raise lab.Untrusted(f"the host took away {steal:.1f} % of the cores meanwhile")
-                    figures.setdefault("steal %", steal)
+                    with machine.Surroundings(cores, self.lab.cpu) as around:
+                        figures = sample(subject)
+                    noise = {"steal %": around.steal_percent, "others %": around.others_percent}
+                    if sum(noise.values()) > table.noise_max:
+                        told = ", ".join(f"{key} {value:.1f}" for key, value in noise.items())
+                        raise lab.Untrusted(f"the cores were not ours alone: {told}")
+                    figures |= noise
                     table.add(name, number, figures)
                     self.show(number, name, figures)
 

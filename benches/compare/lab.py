@@ -77,6 +77,7 @@ class Lab:
         self.realtime = False
         # nginx's workers may run as nobody, and read the files that they serve.
         self.directory.chmod(0o755)
+        self.processes = []
         self.stack = contextlib.ExitStack()
         self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
 
@@ -123,8 +124,20 @@ class Lab:
             if realtime:
                 prioritised(os.SCHED_OTHER, 0)
         process.log = log
+        self.processes.append(process)
         self.stack.callback(end, process)
         return process
+
+    def cpu(self):
+        """CPU seconds of this program and of all it has started, ended or not."""
+        times = os.times()
+        total = times.user + times.system + times.children_user + times.children_system
+        for process in self.processes:
+            if process.poll() is None:
+                with contextlib.suppress(OSError):
+                    # Of the ended ones the kernel has added it up; a worker's goes to its master.
+                    total += sum(sum(machine.cpu(pid)) for pid in (process.pid, *machine.children(process.pid)))
+        return total
 
     def run(self, command, within):
         """Runs a load generator on the load cores to its end; returns what it printed."""

@@ -1,4 +1,4 @@
-"""What the kernel says: CPU and memory of a process, stolen time of a core, and what machine this is.
+"""What the kernel says: CPU and memory of a process, what others take of the cores, what machine this is.
 
 Owns every read of /proc.
 """
@@ -46,8 +46,8 @@ def memory(pid):
 
 
 def core_times(chosen):
-    """All and stolen ticks of some cores since boot."""
-    every = stolen = 0
+    """Ticks of some cores since boot: all, stolen by the host, and spent in programs."""
+    every = stolen = spent = 0
     for line in pathlib.Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name.startswith("cpu") and name != "cpu" and int(name[3:]) in chosen:
@@ -55,7 +55,27 @@ def core_times(chosen):
             ticks = [int(field) for field in fields[:8]]
             every += sum(ticks)
             stolen += ticks[7]
-    return every, stolen
+            spent += sum(ticks[:3])
+    return every, stolen, spent
+
+
+class Surroundings:
+    """What others did to the cores while the block ran: the host, and programs that are not ours."""
+
+    def __init__(self, watched, own):
+        # `own` tells the CPU seconds of all that is ours, whether it still runs or not.
+        self.watched, self.own = watched, own
+
+    def __enter__(self):
+        self.times, self.ours = core_times(self.watched), self.own()
+        return self
+
+    def __exit__(self, *_):
+        every, stolen, spent = (now - then for now, then in zip(core_times(self.watched), self.times))
+        ours = TICKS_PER_SECOND * (self.own() - self.ours)
+        self.steal_percent = 100 * stolen / max(1, every)
+        # Ticks are coarse, and kernel threads are nobody's: a little is always left.
+        self.others_percent = max(0, 100 * (spent - ours) / max(1, every))
 
 
 class Watch:
@@ -65,27 +85,19 @@ class Watch:
         self.pid, self.watched = pid, watched
 
     def __enter__(self):
-        self.begun, self.times, self.cpu = time.monotonic(), core_times(self.watched), cpu(self.pid)
+        self.begun, self.cpu = time.monotonic(), cpu(self.pid)
         return self
 
     def __exit__(self, *_):
         user, system = cpu(self.pid)
         self.user, self.system = user - self.cpu[0], system - self.cpu[1]
         self.seconds = time.monotonic() - self.begun
-        every, stolen = core_times(self.watched)
-        self.steal_percent = 100 * (stolen - self.times[1]) / max(1, every - self.times[0])
 
     def per_request(self, requests):
-        """A sample: µs of CPU per request, all, user and system, and how busy and robbed the core was."""
+        """A sample: µs of CPU per request, all, user and system, and how busy that kept the core."""
         user, system = (1e6 * seconds / requests for seconds in (self.user, self.system))
         busy = 100 * (self.user + self.system) / (self.seconds * len(self.watched))
-        return {
-            "total": user + system,
-            "user": user,
-            "system": system,
-            "busy %": busy,
-            "steal %": self.steal_percent,
-        }
+        return {"total": user + system, "user": user, "system": system, "busy %": busy}
 
 
 def facts():

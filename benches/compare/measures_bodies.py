@@ -46,7 +46,6 @@ def bodies(bench):
                 "before": before,
                 "GiB/s": gib / watch.seconds,
                 "CPU s/GiB": (watch.user + watch.system) / gib,
-                "steal %": watch.steal_percent,
             }
 
         received = sink.body_bytes

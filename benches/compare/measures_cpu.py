@@ -8,7 +8,7 @@ from bench import measurement
 from machine import Watch
 
 KIB, MIB = 1 << 10, 1 << 20
-NOTE = "CPU of the proxy's process (user + system, /proc/PID/stat) divided by the requests; all were answered with 200"
+NOTE = "CPU of the proxy's process (user + system, /proc/PID/stat) by the requests; all were answered with 200"
 
 
 def rounds(bench, table, running, requests, within=150, **how):
@@ -111,7 +111,6 @@ def throughput(bench):
             "req/s": rate,
             "busy %": spent["busy %"],
             "core could": 1e6 / spent["total"],
-            "steal %": spent["steal %"],
         }
 
     bench.rounds(table, running, sample)

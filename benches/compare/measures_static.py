@@ -17,7 +17,7 @@ START_SECONDS_MAX = 20
 @measurement("start", "Start-up: from exec to the first proxied answer")
 def start(bench):
     """Asks again and again until the backend's answer comes through."""
-    table = bench.table("ms", "ms", ["asked every 0.5 ms at most; includes 1 to 2 ms of exec"], timed=True)
+    table = bench.table("ms", "ms", ["asked every 0.5 ms at most; includes 1 to 2 ms of exec"])
     port = backends.nginx(bench, backends.files(bench, {"f": 1 << 10}))
     job = peers.Job(port)
 

@@ -6,6 +6,7 @@ The other peers are in `peers_more.py`.
 
 import contextlib
 import dataclasses
+import hashlib
 import http.client
 import re
 import socket
@@ -125,7 +126,9 @@ class Weir(Peer):
         self.name = name
 
     def version(self):
-        return install.says(self.binary, "version")
+        said = install.says(self.binary, "version")
+        # Two builds of one version are to be told apart.
+        return said and f"{said}, sha256 {hashlib.sha256(self.binary.read_bytes()).hexdigest()[:12]}"
 
     def command(self, bench, job, ports):
         settings = {
@@ -166,7 +169,11 @@ class Weir(Peer):
 
 
 class Haproxy(Peer):
-    """HAProxy, one thread per worker, a limited server and its queue; with its own Prometheus page."""
+    """HAProxy, one thread per worker, a limited server and its queue; with its own Prometheus page.
+
+    It is run as Debian builds it, `maxconn` raised for the clients there are, keeping all the
+    connections to the backend that it can.
+    """
 
     name = "haproxy"
     shedding = "http-request return status 503 if { srv_conn(b/s) ge 1 }"
@@ -203,6 +210,9 @@ global
   no strict-limits
   stats socket {self.socket}
   tune.h2.max-concurrent-streams {job.streams}
+  # Else it keeps no connection to the backend once a quarter of its descriptors is in use.
+  tune.pool-low-fd-ratio 90
+  tune.pool-high-fd-ratio 95
 defaults
   mode http
   timeout connect 1s

@@ -24,6 +24,11 @@ def figure(value):
     return f"{value:.2g}"
 
 
+def spread(values):
+    """Median, least and most, and all of them."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "values": values}
+
+
 def summary(table):
     """Row by row: median, least and most of every figure, and the ratios."""
     out = {}
@@ -32,15 +37,9 @@ def summary(table):
         out[row] = {"rounds": len(samples), "figures": {}}
         for name in names:
             values = [sample[name] for sample in samples.values() if name in sample]
-            out[row]["figures"][name] = {
-                "median": statistics.median(values),
-                "min": min(values),
-                "max": max(values),
-                "values": values,
-            }
-        found = ratios(table, row)
-        if found:
-            out[row]["ratio"] = {"median": statistics.median(found), "min": min(found), "max": max(found), "values": found}
+            out[row]["figures"][name] = spread(values)
+        if found := ratios(table, row):
+            out[row]["ratio"] = spread(found)
     return out
 
 
@@ -48,14 +47,14 @@ def table_markdown(table):
     """One measurement as a Markdown table, the primary figure with its spread."""
     rows = summary(table)
     names = list(dict.fromkeys(name for row in rows.values() for name in row["figures"]))
-    steal = "steal %"
-    shown = [name for name in names if name not in (table.primary, steal)]
+    noise = [name for name in ("steal %", "others %") if name in names]
+    shown = [name for name in names if name not in (table.primary, *noise)]
     if table.primary not in names:
         lines = [f"### {table.title}", "", "No number."]
     else:
         unit = "" if table.primary.endswith(table.unit) else f", {table.unit}"
         head = [table.name, f"{table.primary}{unit}", "min to max", f"× {table.baseline}", *shown, "rounds"]
-        head += ["steal %, most"] if steal in names else []
+        head += [f"{name}, most" for name in noise]
         lines = [f"### {table.title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row, found in rows.items():
         figures = found["figures"]
@@ -66,8 +65,7 @@ def table_markdown(table):
         cells = [row, figure(main["median"]), f"{figure(main['min'])} to {figure(main['max'])}", ratio]
         cells += [figure(figures[name]["median"]) if name in figures else "-" for name in shown]
         cells.append(str(found["rounds"]))
-        if steal in names:
-            cells.append(f"{figures[steal]['max']:.1f}" if steal in figures else "-")
+        cells += [f"{figures[name]['max']:.1f}" if name in figures else "-" for name in noise]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", *(f"* {note}" for note in table.notes)]
     lines += [f"* **DROPPED** {item['row']}, round {item['round'] + 1}: {item['reason']}" for item in table.dropped]
@@ -86,7 +84,8 @@ def markdown(facts, tables):
         "",
         "Medians over the rounds. Ratios are medians of the ratios of each round; below 1 is less than",
         "the baseline. Proxies ran one after another in every round, on one core; load generators and",
-        "backends on the others. Everything on loopback.",
+        "backends on the others. Everything on loopback. `steal %` and `others %`: of all these cores, what",
+        "the host took away and what other programs used.",
         "",
     ]
     if dropped:
