@@ -4,6 +4,7 @@ Owns the load of the measurement over connections: h2load would have all of them
 would have the requests wait for permits, which is another question.
 """
 
+import collections
 import select
 import socket
 
@@ -17,8 +18,8 @@ class Walker:
         self.request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode()
         self.length = length
         self.connections = {}
-        self.order = []
-        self.next = 0
+        # Those without a request in flight, the one that has waited longest first.
+        self.idle = collections.deque()
         self.poll = select.epoll()
         for _ in range(count):
             connection = socket.create_connection(("127.0.0.1", port), 10)
@@ -26,17 +27,15 @@ class Walker:
             connection.setblocking(False)
             self.poll.register(connection, select.EPOLLIN)
             self.connections[connection.fileno()] = connection
-            self.order.append(connection)
+            self.idle.append(connection)
 
     def send(self):
         """One more request, on the connection whose turn it is."""
-        connection = self.order[self.next]
-        self.next = (self.next + 1) % len(self.order)
-        connection.send(self.request)
+        self.idle.popleft().send(self.request)
 
     def walk(self, requests, at_once):
         """So many requests, so many of them in flight; every answer is a whole 200."""
-        at_once = min(at_once, len(self.order), requests)
+        at_once = min(at_once, len(self.idle), requests)
         sent = done = 0
         pieces = {}
         while sent < at_once:
@@ -56,6 +55,7 @@ class Walker:
                     pieces[number] = data
                     continue
                 done += 1
+                self.idle.append(self.connections[number])
                 if sent < requests:
                     self.send()
                     sent += 1
@@ -69,5 +69,5 @@ class Walker:
 
     def close(self):
         self.poll.close()
-        for connection in self.order:
+        for connection in self.connections.values():
             connection.close()
