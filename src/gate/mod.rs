@@ -146,7 +146,7 @@ pub struct Gate {
 #[derive(Debug)]
 struct Core {
     /// Units not held by anybody.
-    semaphore: Arc<Semaphore>,
+    semaphore: Semaphore,
     /// Units to forget as they come back, after a shrink.
     debt: AtomicU64,
     limit_units: AtomicU32,
@@ -203,7 +203,7 @@ impl Gate {
         let limit_units = budget.limit_units();
         Self {
             core: Arc::new(Core {
-                semaphore: Arc::new(Semaphore::new(limit_units as usize)),
+                semaphore: Semaphore::new(limit_units as usize),
                 debt: AtomicU64::new(0),
                 limit_units: AtomicU32::new(limit_units),
                 held: Ledger::default(),
