@@ -6,5 +6,5 @@
 
 pub(crate) use std::sync::atomic;
 pub(crate) use std::sync::{Arc, Mutex, TryLockError};
+pub(crate) use tokio::sync::Semaphore;
 pub(crate) use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-pub(crate) use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -146,7 +146,7 @@ pub struct Gate {
 #[derive(Debug)]
 struct Core {
     /// Units not held by anybody.
-    semaphore: Arc<Semaphore>,
+    semaphore: Semaphore,
     /// Units to forget as they come back, after a shrink.
     debt: AtomicU64,
     limit_units: AtomicU32,
@@ -157,12 +157,14 @@ struct Core {
     tickets: UnboundedSender<Entry<Ticket>>,
     /// The channel's other end and the scheduler. Only ever try-locked.
     queue: Mutex<Queue>,
-    /// Something changed since the last round of the pump began.
-    dirty: AtomicBool,
+    /// Changes that the pump has not served; above 0 it is at work.
+    marks: AtomicU64,
     /// When the oldest waiting one arrived, in µs since `epoch`; `u64::MAX` when nobody waits.
     oldest: AtomicU64,
     state: AtomicU8,
     bounds: ArcSwap<Bounds>,
+    /// What `bounds` says of the order, for the pump, which needs nothing else of them.
+    lifo: AtomicBool,
     budget: ArcSwap<Budget>,
     /// Resizes follow one another.
     resizing: Mutex<()>,
@@ -203,16 +205,17 @@ impl Gate {
         let limit_units = budget.limit_units();
         Self {
             core: Arc::new(Core {
-                semaphore: Arc::new(Semaphore::new(limit_units as usize)),
+                semaphore: Semaphore::new(limit_units as usize),
                 debt: AtomicU64::new(0),
                 limit_units: AtomicU32::new(limit_units),
                 held: Ledger::default(),
                 queued: Ledger::default(),
                 tickets,
                 queue: Mutex::new(Queue::new(receiver)),
-                dirty: AtomicBool::new(false),
+                marks: AtomicU64::new(0),
                 oldest: AtomicU64::new(u64::MAX),
                 state: AtomicU8::new(OPEN),
+                lifo: AtomicBool::new(bounds.order == Order::Lifo),
                 bounds: ArcSwap::from_pointee(bounds),
                 budget: ArcSwap::from_pointee(budget),
                 resizing: Mutex::new(()),
@@ -268,7 +271,9 @@ impl Gate {
 
     /// Replaces the bounds. Who waits keeps the deadline it was given.
     pub fn set_bounds(&self, bounds: Bounds) {
+        let lifo = bounds.order == Order::Lifo;
         self.core.bounds.store(std::sync::Arc::new(bounds));
+        self.core.lifo.store(lifo, Ordering::Release);
         self.core.pump();
     }
 
@@ -341,6 +346,14 @@ impl Drop for Core {
 impl Core {
     fn limit_units(&self) -> u32 {
         self.limit_units.load(Ordering::Acquire)
+    }
+
+    fn order(&self) -> Order {
+        if self.lifo.load(Ordering::Acquire) {
+            Order::Lifo
+        } else {
+            Order::Fifo
+        }
     }
 
     /// How long the oldest has waited, as of the pump's last round.

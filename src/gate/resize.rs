@@ -17,8 +17,8 @@ impl Gate {
                 .lock()
                 // It guards no data of its own, only the order.
                 .unwrap_or_else(PoisonError::into_inner);
-            let old = u64::from(core.limit_units());
-            let new = u64::from(budget.limit_units());
+            let old = core.limit_units();
+            let new = budget.limit_units();
             core.budget.store(std::sync::Arc::new(budget));
             core.limit_units
                 .store(budget.limit_units(), Ordering::Release);
@@ -34,34 +34,33 @@ impl Gate {
 
 impl Core {
     /// Growing cancels debt first, then adds.
-    fn grow(&self, units: u64) {
-        let cancelled = self.repay(units) as u64;
-        let added = usize::try_from(units - cancelled).expect("units are below 2^32");
-        self.semaphore.add_permits(added);
+    fn grow(&self, units: u32) {
+        let cancelled = self.repay(units);
+        self.semaphore.add_permits((units - cancelled) as usize);
     }
 
     /// Shrinking publishes the debt, then takes what lies idle.
-    fn shrink(&self, units: u64) {
-        self.debt.fetch_add(units, Ordering::SeqCst);
+    fn shrink(&self, units: u32) {
+        self.debt.fetch_add(u64::from(units), Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.settle();
     }
 
     /// Takes up to `units` off the debt and says how many it took.
-    pub(super) fn repay(&self, units: u64) -> usize {
+    pub(super) fn repay(&self, units: u32) -> u32 {
         let mut debt = self.debt.load(Ordering::SeqCst);
         loop {
-            let part = debt.min(units);
+            let part = u32::try_from(debt).unwrap_or(u32::MAX).min(units);
             if part == 0 {
                 return 0;
             }
             match self.debt.compare_exchange_weak(
                 debt,
-                debt - part,
+                debt - u64::from(part),
                 Ordering::SeqCst,
                 Ordering::SeqCst,
             ) {
-                Ok(_) => return usize::try_from(part).expect("units are below 2^32"),
+                Ok(_) => return part,
                 Err(current) => debt = current,
             }
         }
@@ -75,11 +74,10 @@ impl Core {
             let Ok(part @ 1..) = u32::try_from(debt.min(idle)) else {
                 return;
             };
-            if let Ok(mut taken) = self.semaphore.clone().try_acquire_many_owned(part) {
-                let owed = self.repay(u64::from(part));
-                if let Some(repaid) = taken.split(owed) {
-                    repaid.forget();
-                }
+            if let Ok(taken) = self.semaphore.try_acquire_many(part) {
+                taken.forget();
+                let owed = self.repay(part);
+                self.semaphore.add_permits((part - owed) as usize);
             }
         }
     }

@@ -4,12 +4,10 @@
 //! another thread may run before each of their steps; without that, what stands between an atomic
 //! and a semaphore operation would never be interleaved.
 
-use std::sync::Arc as StdArc;
-
 pub(crate) use shuttle::sync::{Arc, Mutex, TryLockError};
 pub(crate) use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::SendError;
-use tokio::sync::{TryAcquireError, mpsc};
+use tokio::sync::{SemaphorePermit, TryAcquireError, mpsc};
 
 pub(crate) mod atomic {
     pub(crate) use shuttle::sync::atomic::*;
@@ -22,11 +20,11 @@ fn step() {
 }
 
 #[derive(Debug)]
-pub(crate) struct Semaphore(StdArc<tokio::sync::Semaphore>);
+pub(crate) struct Semaphore(tokio::sync::Semaphore);
 
 impl Semaphore {
     pub(crate) fn new(permits: usize) -> Self {
-        Self(StdArc::new(tokio::sync::Semaphore::new(permits)))
+        Self(tokio::sync::Semaphore::new(permits))
     }
 
     pub(crate) fn available_permits(&self) -> usize {
@@ -39,46 +37,12 @@ impl Semaphore {
         self.0.add_permits(permits);
     }
 
-    pub(crate) fn try_acquire_many_owned(
-        self: Arc<Self>,
+    pub(crate) fn try_acquire_many(
+        &self,
         permits: u32,
-    ) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+    ) -> Result<SemaphorePermit<'_>, TryAcquireError> {
         step();
-        let taken = self.0.clone().try_acquire_many_owned(permits)?;
-        Ok(OwnedSemaphorePermit(Some(taken)))
-    }
-}
-
-/// `None` once forgotten.
-#[derive(Debug)]
-pub(crate) struct OwnedSemaphorePermit(Option<tokio::sync::OwnedSemaphorePermit>);
-
-impl OwnedSemaphorePermit {
-    pub(crate) fn num_permits(&self) -> usize {
-        self.0
-            .as_ref()
-            .map_or(0, tokio::sync::OwnedSemaphorePermit::num_permits)
-    }
-
-    pub(crate) fn split(&mut self, permits: usize) -> Option<Self> {
-        let part = self.0.as_mut()?.split(permits)?;
-        Some(Self(Some(part)))
-    }
-
-    pub(crate) fn forget(mut self) {
-        if let Some(taken) = self.0.take() {
-            step();
-            taken.forget();
-        }
-    }
-}
-
-impl Drop for OwnedSemaphorePermit {
-    fn drop(&mut self) {
-        if let Some(taken) = self.0.take() {
-            step();
-            drop(taken);
-        }
+        self.0.try_acquire_many(permits)
     }
 }
 
