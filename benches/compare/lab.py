@@ -171,12 +171,12 @@ def end(process):
     """Ends a process and all it has started: asks, then insists."""
     if process.poll() is None:
         process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(3)
-    # Its group is its own, and may outlive it: a worker of a master that was killed.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(5)
+        except subprocess.TimeoutExpired:
+            # Its group is its own, and the number is in use as long as nobody has waited for it.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()
