@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::admission::{Budget, Entry, Order, RejectReason, UNITS_PER_TASK};
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 use ledger::{Full, Ledger};
@@ -157,8 +157,8 @@ struct Core {
     tickets: UnboundedSender<Entry<Ticket>>,
     /// The channel's other end and the scheduler. Only ever try-locked.
     queue: Mutex<Queue>,
-    /// Something changed since the last round of the pump began.
-    dirty: AtomicBool,
+    /// Changes that the pump has not served; above 0 it is at work.
+    marks: AtomicU64,
     /// When the oldest waiting one arrived, in µs since `epoch`; `u64::MAX` when nobody waits.
     oldest: AtomicU64,
     state: AtomicU8,
@@ -210,7 +210,7 @@ impl Gate {
                 queued: Ledger::default(),
                 tickets,
                 queue: Mutex::new(Queue::new(receiver)),
-                dirty: AtomicBool::new(false),
+                marks: AtomicU64::new(0),
                 oldest: AtomicU64::new(u64::MAX),
                 state: AtomicU8::new(OPEN),
                 bounds: ArcSwap::from_pointee(bounds),

@@ -56,8 +56,8 @@ impl Core {
         let owed = self.repay(units);
         self.semaphore.add_permits((units - owed) as usize);
         // Pairs with the fence in `resize`: either the shrink sees these units free, or this sees
-        // its debt. Pairs with the fence in `pump`, too: either an arrival's round sees these
-        // units, or the caller sees the arrival.
+        // its debt. Pairs with the fence in `enqueue`, too: either the round after an arrival
+        // sees these units, or the caller sees the arrival in the ledger.
         fence(Ordering::SeqCst);
         if self.debt.load(Ordering::SeqCst) > 0 {
             self.settle();

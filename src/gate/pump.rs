@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{BROKEN, Core, Permit, Ticket};
 use crate::admission::{Entry, Pick, Scheduler};
-use crate::sync::atomic::{Ordering, fence};
+use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, TryLockError, UnboundedReceiver};
 
 /// Grants gathered under the lock before they are handed out without it.
@@ -35,30 +35,45 @@ impl Core {
     /// Looks at who is next, after anything has changed: an arrival, a departure, a permit that
     /// came back while somebody waits, a resize.
     ///
-    /// The mark is set first; then the lock is taken, or somebody has it and will see the mark.
-    /// So no change goes unseen, nobody waits, and no thread is special.
+    /// One step leaves a mark and says whether the turn was free. Who finds it taken leaves; who
+    /// has it gives it up only when no mark is left that came after its last round began. So no
+    /// change goes unseen, nobody waits, and no thread is special.
     pub(super) fn pump(self: &Arc<Self>) {
         loop {
-            self.dirty.store(true, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            let mut queue = match self.queue.try_lock() {
-                Ok(queue) => queue,
-                Err(TryLockError::WouldBlock) => return,
-                Err(TryLockError::Poisoned(_)) => return self.break_down(),
-            };
-            let mut grants = Grants::new();
-            while grants.len() < BATCH && self.dirty.swap(false, Ordering::SeqCst) {
-                // Pairs with the fence in `Permit::drop`, for whoever set the mark and left: units
-                // of a release that saw no queue before that mark are seen by this round.
-                fence(Ordering::SeqCst);
-                self.guarded_round(&mut queue, &mut grants);
-            }
-            drop(queue);
-            let returned = hand_out(grants);
-            // Pairs with the fence above: a mark set while the lock was held is seen here.
-            fence(Ordering::SeqCst);
-            if !returned && !self.dirty.load(Ordering::SeqCst) {
+            // All steps on `marks` read and write, so each sees what came before all earlier ones.
+            if self.marks.fetch_add(1, Ordering::AcqRel) > 0 {
                 return;
+            }
+            let grants = self.take_turn();
+            let full = grants.len() == BATCH;
+            let returned = hand_out(grants);
+            if !full && !returned {
+                return;
+            }
+        }
+    }
+
+    /// Goes round until every mark is served or the batch is full, and gives the turn up.
+    fn take_turn(self: &Arc<Self>) -> Grants {
+        let mut grants = Grants::new();
+        let mut served = 1;
+        loop {
+            // Free, but for a panic that nobody expects: it is given back before the turn is.
+            match self.queue.try_lock() {
+                Ok(mut queue) => self.guarded_round(&mut queue, &mut grants),
+                Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => self.break_down(),
+            }
+            if grants.len() == BATCH {
+                // `pump` comes back for the marks that are wiped away here.
+                self.marks.swap(0, Ordering::AcqRel);
+                return grants;
+            }
+            match self
+                .marks
+                .compare_exchange(served, 0, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return grants,
+                Err(marks) => served = marks,
             }
         }
     }
@@ -114,10 +129,6 @@ impl Core {
                     }
                 }
             }
-        }
-        if grants.len() == BATCH {
-            // There may be more: another round after these are handed out.
-            self.dirty.store(true, Ordering::SeqCst);
         }
         let (waiting, _) = self.queued.read();
         if scheduler.len() > 2 * waiting as usize + PURGE_FLOOR {

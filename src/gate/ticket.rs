@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{Core, Permit};
 use crate::admission::{Entry, RejectReason, Waiter};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 const WAITING: u8 = 0;
 const GRANTED: u8 = 1;
@@ -173,6 +173,9 @@ impl Core {
         // The receiver lives in `self.queue`; were it gone, the ticket would be dropped and the
         // wait end as `Internal`.
         let _ = self.tickets.send(entry);
+        // Pairs with the fence in `take_back`, for a permit that comes back at the same time:
+        // either it sees this arrival in the ledger, or whoever serves the mark sees its units.
+        fence(Ordering::SeqCst);
         self.pump();
         waiting
     }
