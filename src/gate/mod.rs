@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::admission::{Budget, Entry, Order, RejectReason, UNITS_PER_TASK};
-use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 use ledger::{Full, Ledger};
@@ -163,6 +163,8 @@ struct Core {
     oldest: AtomicU64,
     state: AtomicU8,
     bounds: ArcSwap<Bounds>,
+    /// What `bounds` says of the order, for the pump, which needs nothing else of them.
+    lifo: AtomicBool,
     budget: ArcSwap<Budget>,
     /// Resizes follow one another.
     resizing: Mutex<()>,
@@ -213,6 +215,7 @@ impl Gate {
                 marks: AtomicU64::new(0),
                 oldest: AtomicU64::new(u64::MAX),
                 state: AtomicU8::new(OPEN),
+                lifo: AtomicBool::new(bounds.order == Order::Lifo),
                 bounds: ArcSwap::from_pointee(bounds),
                 budget: ArcSwap::from_pointee(budget),
                 resizing: Mutex::new(()),
@@ -268,7 +271,9 @@ impl Gate {
 
     /// Replaces the bounds. Who waits keeps the deadline it was given.
     pub fn set_bounds(&self, bounds: Bounds) {
+        let lifo = bounds.order == Order::Lifo;
         self.core.bounds.store(std::sync::Arc::new(bounds));
+        self.core.lifo.store(lifo, Ordering::Release);
         self.core.pump();
     }
 
@@ -341,6 +346,14 @@ impl Drop for Core {
 impl Core {
     fn limit_units(&self) -> u32 {
         self.limit_units.load(Ordering::Acquire)
+    }
+
+    fn order(&self) -> Order {
+        if self.lifo.load(Ordering::Acquire) {
+            Order::Lifo
+        } else {
+            Order::Fifo
+        }
     }
 
     /// How long the oldest has waited, as of the pump's last round.

@@ -1,6 +1,7 @@
 //! The pump: from the channel to the scheduler, and from the scheduler to whom it picks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use super::{BROKEN, Core, Permit, Ticket};
 use crate::admission::{Entry, Pick, Scheduler};
@@ -39,12 +40,17 @@ impl Core {
     /// has it gives it up only when no mark is left that came after its last round began. So no
     /// change goes unseen, nobody waits, and no thread is special.
     pub(super) fn pump(self: &Arc<Self>) {
+        self.pump_at(None);
+    }
+
+    /// The same for who has just looked at the clock.
+    pub(super) fn pump_at(self: &Arc<Self>, mut now: Option<Instant>) {
         loop {
             // All steps on `marks` read and write, so each sees what came before all earlier ones.
             if self.marks.fetch_add(1, Ordering::AcqRel) > 0 {
                 return;
             }
-            let grants = self.take_turn();
+            let grants = self.take_turn(now.take());
             let full = grants.len() == BATCH;
             let returned = hand_out(grants);
             if !full && !returned {
@@ -54,13 +60,13 @@ impl Core {
     }
 
     /// Goes round until every mark is served or the batch is full, and gives the turn up.
-    fn take_turn(self: &Arc<Self>) -> Grants {
+    fn take_turn(self: &Arc<Self>, mut now: Option<Instant>) -> Grants {
         let mut grants = Grants::new();
         let mut served = 1;
         loop {
             // Free, but for a panic that nobody expects: it is given back before the turn is.
             match self.queue.try_lock() {
-                Ok(mut queue) => self.guarded_round(&mut queue, &mut grants),
+                Ok(mut queue) => self.guarded_round(&mut queue, &mut grants, now.take()),
                 Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => self.break_down(),
             }
             if grants.len() == BATCH {
@@ -79,8 +85,13 @@ impl Core {
     }
 
     /// One round that closes the gate rather than poison it, should the scheduler panic.
-    fn guarded_round(self: &Arc<Self>, queue: &mut Queue, grants: &mut Grants) {
-        let round = catch_unwind(AssertUnwindSafe(|| self.round(queue, grants)));
+    fn guarded_round(
+        self: &Arc<Self>,
+        queue: &mut Queue,
+        grants: &mut Grants,
+        now: Option<Instant>,
+    ) {
+        let round = catch_unwind(AssertUnwindSafe(|| self.round(queue, grants, now)));
         if round.is_err() {
             self.break_down();
         }
@@ -95,9 +106,9 @@ impl Core {
         self.state.store(BROKEN, Ordering::Release);
     }
 
-    fn round(self: &Arc<Self>, queue: &mut Queue, grants: &mut Grants) {
-        let now = (self.clock)();
-        let order = self.bounds.load().order;
+    fn round(self: &Arc<Self>, queue: &mut Queue, grants: &mut Grants, now: Option<Instant>) {
+        let now = now.unwrap_or_else(self.clock);
+        let order = self.order();
         let Queue {
             receiver,
             scheduler,

@@ -176,7 +176,7 @@ impl Core {
         // Pairs with the fence in `take_back`, for a permit that comes back at the same time:
         // either it sees this arrival in the ledger, or whoever serves the mark sees its units.
         fence(Ordering::SeqCst);
-        self.pump();
+        self.pump_at(Some(arrived));
         waiting
     }
 }
