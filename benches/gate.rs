@@ -53,12 +53,18 @@ fn poll(waiting: &mut Waiting) -> Option<Permit> {
     }
 }
 
-/// Polls until the grant comes from another thread. It does not sleep: what is measured is the
-/// gate and not how long the kernel takes to wake somebody.
-fn spin(mut waiting: Waiting) -> Permit {
+/// Looks until there is something. It does not sleep: what is measured is the gate and not how long
+/// the kernel takes to wake somebody. Only when it takes long is somebody else let on the core: on
+/// a busy machine that may be the one who is waited for.
+fn spin<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let mut looks = 0_u32;
     loop {
-        if let Some(permit) = poll(&mut waiting) {
-            return permit;
+        if let Some(seen) = look() {
+            return seen;
+        }
+        looks += 1;
+        if looks.is_multiple_of(512) {
+            thread::yield_now();
         }
         std::hint::spin_loop();
     }
@@ -138,25 +144,20 @@ fn hand_over(each: u64) -> Duration {
         let threads = [0, 1].map(|turn| {
             let (gate, arrivals) = (&gate, &arrivals);
             scope.spawn(move || {
-                while arrivals.load(Ordering::Acquire) < turn {
-                    std::hint::spin_loop();
-                }
+                let arrived = |many| (arrivals.load(Ordering::Acquire) >= many).then_some(());
+                spin(|| arrived(turn));
                 for decision in 0..each {
-                    let waiting = queued(gate);
+                    let mut waiting = queued(gate);
                     arrivals.fetch_add(1, Ordering::AcqRel);
-                    let permit = spin(waiting);
+                    let permit = spin(|| poll(&mut waiting));
                     let nobody_after = 2 * each;
                     let next = (2 * decision + turn + 2).min(nobody_after);
-                    while arrivals.load(Ordering::Acquire) < next {
-                        std::hint::spin_loop();
-                    }
+                    spin(|| arrived(next));
                     drop(permit);
                 }
             })
         });
-        while arrivals.load(Ordering::Acquire) < 2 {
-            std::hint::spin_loop();
-        }
+        spin(|| (arrivals.load(Ordering::Acquire) >= 2).then_some(()));
         let started = Instant::now();
         drop(held);
         for thread in threads {

@@ -64,7 +64,7 @@ impl Core {
         let mut grants = Grants::new();
         let mut served = 1;
         loop {
-            // Free, but for a panic that nobody expects: it is given back before the turn is.
+            // The turn is ours, and the lock is given back before it: only a bug can hold it.
             match self.queue.try_lock() {
                 Ok(mut queue) => self.guarded_round(&mut queue, &mut grants, now.take()),
                 Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => self.break_down(),
