@@ -254,7 +254,7 @@ fn the_one_host(
 /// A host and an optional port, without user information, path, query or spaces. An empty host is
 /// what RFC 9112 prescribes for targets without authority.
 fn is_host(bytes: &[u8]) -> bool {
-    if bytes.is_empty() {
+    if bytes.is_empty() || is_plain_host(bytes) {
         return true;
     }
     !bytes.iter().any(|byte| {
@@ -263,6 +263,18 @@ fn is_host(bytes: &[u8]) -> bool {
             b'@' | b'/' | b'?' | b'#' | b'\\' | b' ' | b'\t' | b','
         )
     }) && Authority::try_from(bytes).is_ok()
+}
+
+/// What nearly every host looks like, told without an allocation.
+fn is_plain_host(bytes: &[u8]) -> bool {
+    let mut parts = bytes.splitn(2, |byte| *byte == b':');
+    let is_name = |name: &[u8]| {
+        name.iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+    };
+    let is_port =
+        |port: &[u8]| (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    parts.next().is_some_and(is_name) && parts.next().is_none_or(is_port)
 }
 
 /// The protocol of an upgrade that is passed on: on HTTP/1.1, asked for by both fields, on a

@@ -248,3 +248,16 @@ fn a_void_length_beside_chunked_framing_is_dropped_from_responses() {
     let left: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
     assert_eq!(left, ["x-stays"]);
 }
+
+#[test]
+fn a_plain_host_is_one_that_the_grammar_knows() {
+    for host in ["a", "a.b-c.example", "10.0.0.1:80", "x:65535", "-", "a..b"] {
+        assert!(is_plain_host(host.as_bytes()), "{host}");
+        assert!(Authority::try_from(host).is_ok(), "{host}");
+    }
+    for host in [
+        "a:", "a:b", "a:1:2", "[::1]", "a b", "a@b", "a_b", "a%20", "a:123456",
+    ] {
+        assert!(!is_plain_host(host.as_bytes()), "{host}");
+    }
+}
