@@ -212,12 +212,11 @@ impl<'a> Sending<'a> {
         let mut may_repeat = true;
         let mut retries = 0;
         loop {
-            let stream = match shared.pool.open_http2(*worker) {
-                Some(stream) => stream,
-                None => {
-                    let stream = shared.pool.http2(*worker, self.settings);
-                    self.bear(Box::pin(stream)).await??
-                }
+            let stream = if let Some(stream) = shared.pool.open_http2(*worker) {
+                stream
+            } else {
+                let stream = shared.pool.http2(*worker, self.settings);
+                self.bear(Box::pin(stream)).await??
             };
             let request = self.take_request(may_repeat);
             let response = pin!(stream.sender().try_send_request(request));

@@ -71,16 +71,20 @@ pub(super) struct ForwardHead {
     pub(super) upgrade: Option<HeaderValue>,
 }
 
-/// Checks a head as it arrived and rewrites it for the backend: strip first, then add.
-pub(super) fn prepare(head: request::Parts, hop: &Hop<'_>) -> Result<ForwardHead, Refusal> {
-    let request::Parts {
-        method,
-        uri,
-        version,
-        mut headers,
-        ..
-    } = head;
-    if method == Method::CONNECT {
+/// A request head that can be forwarded, as it arrived. A request that is refused or lets go of its
+/// place is never rewritten, and one that waits holds no more than the client sent.
+#[derive(Debug)]
+pub(super) struct CheckedHead {
+    head: request::Parts,
+    /// The one host that the request is for.
+    host: HeaderValue,
+    found: Found,
+}
+
+/// Checks a head as it arrived: what peers could read in two ways is refused.
+pub(super) fn check(head: request::Parts, hop: &Hop<'_>) -> Result<CheckedHead, Refusal> {
+    let headers = &head.headers;
+    if head.method == Method::CONNECT {
         return Err(Refusal {
             status: StatusCode::METHOD_NOT_ALLOWED,
             rule: "CONNECT is not served",
@@ -92,31 +96,46 @@ pub(super) fn prepare(head: request::Parts, hop: &Hop<'_>) -> Result<ForwardHead
             rule: "more fields than limits.header_fields",
         });
     }
-    let found = Found::of(&headers);
-    check_framing(&headers, found)?;
-    let host = the_one_host(&uri, version, &headers, hop)?;
-    let target = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let upgrade = wanted_upgrade(&method, version, &headers, found);
-    let wants_trailers = found.has(Found::TE) && lists(&headers, &TE, b"trailers");
-    strip(&mut headers, found);
-    if wants_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+    let found = Found::of(headers);
+    check_framing(headers, found)?;
+    let host = the_one_host(&head.uri, head.version, headers, hop)?;
+    Ok(CheckedHead { head, host, found })
+}
+
+impl CheckedHead {
+    /// Rewrites the head for the backend: strip first, then add.
+    pub(super) fn rewrite(self, hop: &Hop<'_>) -> ForwardHead {
+        let Self { head, host, found } = self;
+        let request::Parts {
+            method,
+            uri,
+            version,
+            mut headers,
+            ..
+        } = head;
+        let target = uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let upgrade = wanted_upgrade(&method, version, &headers, found);
+        let wants_trailers = found.has(Found::TE) && lists(&headers, &TE, b"trailers");
+        strip(&mut headers, found);
+        if wants_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if version == Version::HTTP_2 && found.has(Found::COOKIE) {
+            join_cookies(&mut headers);
+        }
+        add_forwarding(&mut headers, &host, hop, found);
+        headers.append(VIA, via(version));
+        ForwardHead {
+            method,
+            target,
+            host,
+            headers,
+            upgrade,
+        }
     }
-    if version == Version::HTTP_2 && found.has(Found::COOKIE) {
-        join_cookies(&mut headers);
-    }
-    add_forwarding(&mut headers, &host, hop, found);
-    headers.append(VIA, via(version));
-    Ok(ForwardHead {
-        method,
-        target,
-        host,
-        headers,
-        upgrade,
-    })
 }
 
 impl ForwardHead {

@@ -3,9 +3,9 @@
 //! # The life of a request
 //!
 //! ```text
-//! accept → sniff (h1 | h2) → read head → prepare
+//! accept → sniff (h1 | h2) → read head → check
 //!    → gate ── permit at once ────────────────┐
-//!         └─ waits in the queue ──────────────┤→ forward → stream both bodies → permit returned
+//!         └─ waits in the queue ──────────────┤→ rewrite → forward → stream both bodies → permit returned
 //!         └─ reject (503, linger if needed)   │
 //!    every exit: exactly one outcome counted, one access-log line at most
 //! ```
@@ -66,6 +66,7 @@ use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
 pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
+use headers::Hop;
 pub use listen::bind;
 use pace::Pace;
 use pool::Pool;
@@ -118,6 +119,17 @@ impl Connection {
     fn idle_since(&self) -> Option<Instant> {
         let millis = self.client.idle_since()?;
         Some(self.shared.epoch + Duration::from_millis(millis))
+    }
+
+    /// What a head's rewriting needs to know of this hop.
+    fn hop<'a>(&'a self, settings: &Settings) -> Hop<'a> {
+        Hop {
+            peer: self.client.peer,
+            peer_ip: &self.client.peer_ip,
+            forwarded: settings.forwarded,
+            upstream_host: &self.shared.upstream_host,
+            max_fields: settings.limits.header_fields,
+        }
     }
 
     /// Whether responses tell the client to close the connection.

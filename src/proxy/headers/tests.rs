@@ -35,7 +35,7 @@ fn prepared_with(
         upstream_host: &HeaderValue::from_static("127.0.0.1:8080"),
         max_fields: 20,
     };
-    prepare(parse(version, text), &hop)
+    check(parse(version, text), &hop).map(|head| head.rewrite(&hop))
 }
 
 fn prepared(text: &str) -> ForwardHead {
