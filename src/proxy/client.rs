@@ -175,8 +175,11 @@ impl Client {
         self.head_ahead.store(!is_all, Ordering::Relaxed);
     }
 
-    /// The first bytes of a head have come.
+    /// The first bytes of a head have come. On HTTP/2 they may be of anything.
     pub(super) fn begin_head(&self) {
+        if self.is_h2 {
+            return;
+        }
         self.stage.store(HEAD, Ordering::Relaxed);
     }
 
@@ -184,7 +187,9 @@ impl Client {
     pub(super) fn note_read(&self, read: &[u8]) {
         match self.stage.load(Ordering::Relaxed) {
             IDLE => self.begin_head(),
-            BUSY if !self.is_upload_open() => self.head_ahead.store(true, Ordering::Relaxed),
+            BUSY if !self.is_h2 && !self.is_upload_open() => {
+                self.head_ahead.store(true, Ordering::Relaxed)
+            }
             _ => {}
         }
         self.note_last(read);

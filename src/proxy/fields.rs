@@ -29,6 +29,8 @@ impl Found {
     pub(super) const X_FORWARDED_FOR: u16 = 1 << 11;
     pub(super) const X_FORWARDED_HOST: u16 = 1 << 12;
     pub(super) const X_FORWARDED_PROTO: u16 = 1 << 13;
+    /// Nobody has one, but `Connection: close` names it.
+    pub(super) const CLOSE: u16 = 1 << 14;
 
     /// What never passes, besides what `Connection` names.
     pub(super) const HOP_BY_HOP: [(u16, HeaderName); 8] = [
@@ -59,6 +61,7 @@ impl Found {
                 "x-forwarded-for" => Self::X_FORWARDED_FOR,
                 "x-forwarded-host" => Self::X_FORWARDED_HOST,
                 "x-forwarded-proto" => Self::X_FORWARDED_PROTO,
+                "close" => Self::CLOSE,
                 _ => 0,
             }
         });

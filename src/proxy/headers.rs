@@ -198,9 +198,10 @@ fn strip(headers: &mut HeaderMap, found: Found) {
             .iter()
             .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
-            // What nearly everybody says, and no field of its own.
+            // What nearly everybody says: the one goes anyway, the other is hardly ever a field.
             .filter(|name| {
-                !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close")
+                !name.eq_ignore_ascii_case(b"keep-alive")
+                    && (!name.eq_ignore_ascii_case(b"close") || found.has(Found::CLOSE))
             })
             .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(|name| !NEVER_NOMINATED.contains(name))

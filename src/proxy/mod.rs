@@ -216,7 +216,7 @@ impl Shared {
     }
 
     fn millis(&self) -> u64 {
-        self.millis_at(self.now())
+        self.millis_at(Instant::now())
     }
 
     /// In milliseconds since the proxy's start.

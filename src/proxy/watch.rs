@@ -9,11 +9,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Connection;
 use super::settings::Settings;
-use super::stage::Stage;
+use super::stage::{Follower, Stage};
 
 /// Something other than the client's bytes that concerns its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,9 @@ pub(super) enum Event {
 /// What is watched.
 pub(super) struct Watch<'a> {
     connection: &'a Connection,
-    /// Resolves when the stage changes.
-    changed: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
-    seen: Stage,
+    stage: Follower<'a>,
+    /// It was told to close.
+    is_closing: bool,
     has_left: bool,
     head: Timer,
     idle: Timer,
@@ -55,8 +56,8 @@ impl<'a> Watch<'a> {
         let age = timeouts.connection_age;
         Self {
             connection,
-            changed: next_change(connection),
-            seen: Stage::Serving,
+            stage: Follower::new(&shared.progress),
+            is_closing: false,
             has_left: false,
             head: Timer::default(),
             idle: Timer::after(idle_limit),
@@ -79,10 +80,10 @@ impl<'a> Watch<'a> {
             .is_some_and(|waker| waker.will_wake(cx.waker()))
         {
             self.waker = Some(cx.waker().clone());
+            self.stage.forget_waker();
             self.head.is_registered = false;
             self.idle.is_registered = false;
             self.age.is_registered = false;
-            self.poll_change(cx);
         }
         if let Some(event) = self.stage_event(cx) {
             return Poll::Ready(event);
@@ -100,23 +101,11 @@ impl<'a> Watch<'a> {
         Poll::Pending
     }
 
-    /// Has the task woken at the next change of the stage.
-    fn poll_change(&mut self, cx: &mut Context<'_>) {
-        while self.changed.as_mut().poll(cx).is_ready() {
-            self.changed = next_change(self.connection);
-        }
-    }
-
     fn stage_event(&mut self, cx: &mut Context<'_>) -> Option<Event> {
-        let mut stage = self.connection.shared.progress.now();
-        while stage != self.seen {
-            self.seen = stage;
-            self.poll_change(cx);
-            // It may have gone on before that.
-            stage = self.connection.shared.progress.now();
-            if stage >= Stage::Closing {
-                return Some(Event::Close);
-            }
+        let stage = self.stage.poll(cx);
+        if stage >= Stage::Closing && !self.is_closing {
+            self.is_closing = true;
+            return Some(Event::Close);
         }
         // A client that has not asked for anything yet is let to: a GOAWAY before its first
         // request would look like a failure to it.
@@ -158,16 +147,6 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn next_change<'a>(connection: &'a Connection) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-    let mut changes = connection.shared.progress.changes();
-    Box::pin(async move {
-        if changes.changed().await.is_err() {
-            // weir is gone; its runtime ends this task.
-            std::future::pending::<()>().await;
-        }
-    })
-}
-
 /// A timer that is polled once to be registered, and then only when it has run out.
 #[derive(Default)]
 struct Timer {
@@ -202,7 +181,8 @@ impl Timer {
         if self.is_registered && !sleep.is_elapsed() {
             return false;
         }
-        self.is_registered = true;
+        // Without it, tokio would have the task come back rather than register now.
+        self.is_registered = has_budget_remaining();
         sleep.as_mut().poll(cx).is_ready()
     }
 }

@@ -205,6 +205,13 @@ async fn h2_idle() {
     assert_eq!(answer.status, 200);
     eventually("closed", SOON, || client.is_closed()).await;
     assert_took(begun, BUSY + SET);
+
+    // Frames are not requests: who only keeps the connection alive is idle, too.
+    let begun = Instant::now();
+    let mut silent = Raw::with(weir.data, HELLO).await;
+    silent.send([0, 0, 0, 4, 1, 0, 0, 0, 0]).await;
+    silent.rest().await;
+    assert_took(begun, SET);
     weir.assert_at_rest(1).await;
 }
 
