@@ -145,12 +145,14 @@ mod tests {
         let mut cx = Context::from_waker(&waker);
         let mut follower = Follower::new(&progress);
         assert_eq!(follower.poll(&mut cx), Stage::Serving);
-        for stage in &ALL[1..] {
-            progress.now.store(*stage as u8, Ordering::Release);
-            assert_eq!(follower.poll(&mut cx), *stage);
-            progress.changes.send_replace(*stage);
-            assert!(woken.0.swap(false, Ordering::SeqCst), "{stage:?}");
-            assert_eq!(follower.poll(&mut cx), *stage);
+        progress.now.store(Stage::Leaving as u8, Ordering::Release);
+        assert_eq!(follower.poll(&mut cx), Stage::Leaving);
+        progress.changes.send_replace(Stage::Leaving);
+        for stage in &ALL[2..] {
+            assert!(woken.0.swap(false, Ordering::SeqCst), "before {stage:?}");
+            assert!(follower.poll(&mut cx) < *stage);
+            progress.enter(*stage);
         }
+        assert!(woken.0.swap(false, Ordering::SeqCst), "at the end");
     }
 }
