@@ -170,6 +170,9 @@ impl Client {
 
     /// The request that has begun has no body: what was read beyond its head is the next one's.
     pub(super) fn begin_without_body(&self) {
+        if self.is_h2 {
+            return;
+        }
         let last = self.last_read.load(Ordering::Relaxed).to_be_bytes();
         let is_all = last.ends_with(b"\n\r\n") || last.ends_with(b"\n\n");
         self.head_ahead.store(!is_all, Ordering::Relaxed);
