@@ -159,7 +159,7 @@ async fn ask(
 )]
 async fn what_does_not_fit_into_the_default_bytes_is_refused_over_http1() {
     const SENT: usize = 7000;
-    const FIT: usize = (64 << 20) / (18 << 10);
+    const FIT: usize = (64 << 20) / (14 << 10);
     let recorder = Recorder::start().await;
     let (weir, mut holder) = recorder.weir("64Mi").await;
     let mut clients = Vec::new();

@@ -77,14 +77,14 @@ def test_a_queue_that_is_too_deep(t):
 def test_a_queue_that_takes_too_many_bytes(t):
     weir, plain, holder = full(t, queue__max_wait="10s", queue__max_bytes="64Ki")
     waiting = []
-    for number in range(3):  # at 18 KiB each, a fourth is too many
+    for number in range(4):  # at 14 KiB each, a fifth is too many
         raw = t.keep(Raw(weir.port))
         raw.send(get("/"))
         waiting.append(raw)
         eventually("it is queued", lambda n=number: weir.queued() == n + 1)
     well_formed(ask(t, weir, get("/")), "queue_bytes")
     let_go(plain, holder)
-    equal([raw.response().status for raw in waiting], [200] * 3, "those who waited")
+    equal([raw.response().status for raw in waiting], [200] * 4, "those who waited")
 
 
 def test_those_who_wait_are_served_in_order(t):

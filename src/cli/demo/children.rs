@@ -28,10 +28,9 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// How many of its last lines are kept, to be shown if it fails.
 const LINES_KEPT: usize = 12;
 
-/// Makes glibc return each large block to the kernel when it is freed. Left to itself it keeps such
-/// blocks after the first, and the memory of the process says less about its requests: about a
-/// sixth more than they held, when tried. Other allocators do not read this.
-const GIVE_BACK: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
+/// Makes the allocator return each block to the kernel when it is freed. Left to itself it keeps
+/// blocks for a while, and the memory of the process says less about its requests.
+const GIVE_BACK: (&str, &str) = ("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0");
 
 /// Arguments of the hidden `weir demo-backend`.
 #[derive(Args, Clone, Copy, Debug)]
