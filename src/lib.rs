@@ -92,8 +92,8 @@
 //!   and keep every sample until somebody drains them.
 //! * The time between requests is kept by us on HTTP/1.1, too: hyper's `header_read_timeout` sets up
 //!   and takes down a timer with every request.
-//! * The pool's shards have a lock each, which only its worker takes while there are idle
-//!   connections: an uncontended lock costs some 20 ns of a request's 20 µs.
+//! * The pool's shards have a lock each, which only its worker takes while it has idle connections:
+//!   to take one, lock and all, is 133 of a request's 38,000 instructions.
 //! * Tunnels are told to end when two seconds of the drain are left, if `max_wait` is shorter: one
 //!   second would end with the drain itself.
 //! * An upload of unknown length is charged to the queue as if all that may be read ahead of it
