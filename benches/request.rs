@@ -15,7 +15,7 @@ fn counts(criterion: &mut Criterion) {
     let took = Duration::from_micros(1500);
     let mut group = criterion.benchmark_group("metrics");
     group.bench_function("served", |bencher| {
-        // What a request that is served counts, in order; the histograms drain themselves.
+        // What a request that is served counts, in order.
         bencher.iter(|| {
             metrics.cost(16 << 20);
             metrics.queue_wait(WaitEnd::Granted, Duration::ZERO);
