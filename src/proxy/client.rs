@@ -191,7 +191,7 @@ impl Client {
         match self.stage.load(Ordering::Relaxed) {
             IDLE => self.begin_head(),
             BUSY if !self.is_h2 && !self.is_upload_open() => {
-                self.head_ahead.store(true, Ordering::Relaxed)
+                self.head_ahead.store(true, Ordering::Relaxed);
             }
             _ => {}
         }
