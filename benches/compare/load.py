@@ -108,15 +108,21 @@ def probe(port, path, status, length=None):
                 raise lab.Untrusted(f"a probe got {body} bytes of {length}")
 
 
-def answer(connection):
-    """One response: its head, and how long its body is."""
+def head_of(connection):
+    """The head of one response, and what came of its body with it."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
         if not more:
-            raise lab.Untrusted("a connection that should be kept was closed")
+            raise lab.Untrusted("a connection was closed before a response's head was whole")
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
+    return head, body
+
+
+def answer(connection):
+    """One response: its head, and how long its body is."""
+    head, body = head_of(connection)
     fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
     got, length = len(body), int(fields.get(b"content-length", -1))
     if length < 0:

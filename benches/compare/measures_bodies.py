@@ -60,13 +60,8 @@ def download(port, size):
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(f"GET /big HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode())
         connection.settimeout(WITHIN_SECONDS)
-        room, data = bytearray(PIECE), b""
-        while b"\r\n\r\n" not in data:
-            more = connection.recv(65536)
-            if not more:
-                raise lab.Untrusted("a download was broken off in its head")
-            data += more
-        head, _, body = data.partition(b"\r\n\r\n")
+        room = bytearray(PIECE)
+        head, body = load.head_of(connection)
         if not head.startswith(b"HTTP/1.1 200 ") or backends.content_length(head) != size:
             raise lab.Untrusted(f"a download began with {head[:200]}")
         missing = size - len(body)

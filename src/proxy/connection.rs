@@ -115,11 +115,7 @@ async fn serve_http1(
     );
     let mut watch = Watch::new(connection, settings);
     loop {
-        let event = poll_fn(|cx| match serving.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Err(ended)),
-            Poll::Pending => watch.poll(cx).map(Ok),
-        });
-        let event = match event.await {
+        let event = match watch.drive(serving.as_mut()).await {
             Ok(event) => event,
             Err(ended) => return ended,
         };
@@ -175,11 +171,7 @@ async fn serve_http2(
     let mut serving = pin!(builder.serve_connection(io, service(connection)));
     let mut watch = Watch::new(connection, settings);
     loop {
-        let event = poll_fn(|cx| match serving.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Err(ended)),
-            Poll::Pending => watch.poll(cx).map(Ok),
-        });
-        let event = match event.await {
+        let event = match watch.drive(serving.as_mut()).await {
             Ok(event) => event,
             Err(ended) => return ended,
         };

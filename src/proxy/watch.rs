@@ -4,7 +4,7 @@
 //! cost next to nothing then: a timer that runs is looked at only once it has run out, and the
 //! idle timer runs on through requests instead of being set anew after each.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -72,8 +72,20 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Drives a connection until something happens, or to its end: then that is the error.
+    pub(super) async fn drive<F: Future>(
+        &mut self,
+        mut serving: Pin<&mut F>,
+    ) -> Result<Event, F::Output> {
+        poll_fn(|cx| match serving.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Err(ended)),
+            Poll::Pending => self.poll(cx).map(Ok),
+        })
+        .await
+    }
+
     /// Ready at the next event.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if !self
             .waker
             .as_ref()
