@@ -12,6 +12,11 @@ use crate::telemetry::UpstreamError;
 #[error("the client left")]
 pub(super) struct ClientGone;
 
+/// What went wrong on HTTP/2, if it was HTTP/2 that it went wrong on.
+pub(super) fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// A request that failed after it was admitted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {

@@ -72,12 +72,40 @@ impl Exchange {
     }
 
     /// Takes hold of a connection; what was held before is let go of.
-    pub(super) fn hold(&mut self, link: Link, upload: Option<Arc<UploadState>>) {
-        self.link = link;
+    pub(super) fn hold_http1(
+        &mut self,
+        connection: Http1,
+        upload: Option<Arc<UploadState>>,
+    ) -> &mut Http1 {
         self.upload = upload;
+        self.link = Link::Http1(connection);
+        match &mut self.link {
+            Link::Http1(connection) => connection,
+            Link::Http2(_) | Link::None => unreachable!("it was put there just now"),
+        }
     }
 
-    /// The same with a shared connection, which is not to be used again.
+    /// The same with a stream of a shared one.
+    pub(super) fn hold_http2(&mut self, stream: Stream, upload: Option<Arc<UploadState>>) {
+        self.upload = upload;
+        self.link = Link::Http2(stream);
+    }
+
+    /// The response has begun. From now on the client's pace is that of the response; what else
+    /// there is to do on the connection must not wait for it.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        let is_sending = self
+            .upload
+            .as_ref()
+            .is_some_and(|upload| !upload.is_complete());
+        if (is_sending || status == StatusCode::SWITCHING_PROTOCOLS)
+            && let Link::Http1(connection) = &mut self.link
+        {
+            connection.go_on_alone();
+        }
+    }
+
+    /// Lets go of a stream whose connection is not to be used again.
     pub(super) fn retire_link(&mut self) {
         if let Link::Http2(stream) = &self.link {
             stream.retire();
@@ -90,6 +118,18 @@ impl Exchange {
         self.link = Link::None;
     }
 
+    /// The next frame of the response, which on a connection of its own the exchange itself reads.
+    fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.link {
+            Link::Http1(connection) => connection.poll_frame(body, cx),
+            Link::Http2(_) | Link::None => Pin::new(body).poll_frame(cx),
+        }
+    }
+
     /// The response has been passed on to its end: the connection can serve the next request,
     /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
     fn complete(mut self) {
@@ -99,18 +139,18 @@ impl Exchange {
             .as_ref()
             .is_none_or(|upload| upload.is_complete());
         if upload_is_over {
+            self.upload = None;
             match std::mem::replace(&mut self.link, Link::None) {
-                Link::Http1(link) => {
+                Link::Http1(link) if link.is_at_rest() => {
                     let now = tokio::time::Instant::from_std(ended);
                     let connection = &self.connection;
-                    connection
-                        .shared
-                        .pool
-                        .put_back(connection.worker, link, now);
+                    let pool = &connection.shared.pool;
+                    pool.put_back(connection.worker, link, now);
                 }
+                // Its socket is closed before the permit comes back.
+                Link::Http1(link) => self.link = Link::Http1(link),
                 Link::Http2(_) | Link::None => {}
             }
-            self.upload = None;
         }
         self.cancel_grace = Duration::ZERO;
     }
@@ -140,13 +180,15 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         drop(self.record.take());
         let permit = self.permit.take();
-        let link = std::mem::replace(&mut self.link, Link::None);
+        let link = match std::mem::replace(&mut self.link, Link::None) {
+            Link::Http1(connection) if connection.ends_by_drop() => Link::None,
+            link => link,
+        };
         let upload = self.upload.take().filter(|upload| !upload.is_complete());
         if let Some(upload) = &upload {
             upload.cut();
         }
-        let is_over = matches!(link, Link::None) && upload.is_none();
-        if is_over && self.cancel_grace.is_zero() {
+        if matches!(link, Link::None) && self.cancel_grace.is_zero() {
             return;
         }
         let grace = self.cancel_grace;
@@ -210,6 +252,13 @@ impl HeldBody {
         }
     }
 
+    /// Whether a stream is said to be over whose end has not come.
+    fn is_cut_short(&self) -> bool {
+        let exchange = self.exchange.as_ref();
+        exchange.is_some_and(|exchange| matches!(exchange.link, Link::Http2(_)))
+            && !self.body.is_end_stream()
+    }
+
     fn complete(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             self.patience.end(&exchange.connection.client);
@@ -240,7 +289,11 @@ impl Body for HeldBody {
         if let Some(pulse) = &this.pulse {
             pulse.asked();
         }
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        let frame = match &mut this.exchange {
+            Some(exchange) => exchange.poll_frame(&mut this.body, cx),
+            None => Pin::new(&mut this.body).poll_frame(cx),
+        };
+        match frame {
             Poll::Ready(Some(Ok(frame))) => {
                 this.patience.refresh();
                 this.complete_if_over();
@@ -248,6 +301,11 @@ impl Body for HeldBody {
                     pulse.gave();
                 }
                 Poll::Ready(Some(Ok(frame)))
+            }
+            // hyper takes a stream that its backend resets with NO_ERROR for one that has ended.
+            Poll::Ready(None) if this.is_cut_short() => {
+                let error = this.break_off(UpstreamError::Body, BodyError::Reset);
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 this.complete();
@@ -293,6 +351,9 @@ pub(super) enum BodyError {
     /// By the backend.
     #[error("the upstream broke off its response")]
     Upstream(#[source] hyper::Error),
+    /// By the backend, which said that nothing was wrong.
+    #[error("the upstream reset its stream before the end of its response")]
+    Reset,
     /// Nothing came for `timeouts.response_idle`.
     #[error("the upstream sent nothing for timeouts.response_idle")]
     Idle,

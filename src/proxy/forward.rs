@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::Connection;
 use super::client::Client;
-use super::error::{ClientGone, ProxyError};
-use super::exchange::{Exchange, HeldBody, Link};
+use super::error::{ClientGone, ProxyError, http2_error};
+use super::exchange::{Exchange, HeldBody};
 use super::headers::{ForwardHead, prepare_response};
 use super::patience::{End, Patience};
 use super::respond::{self, Dialect, ResponseBody};
@@ -53,6 +53,7 @@ pub(super) fn relay(
         }
     };
     let answered = exchange.record().head(response.status().as_u16());
+    exchange.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(tunnel::open(settings, exchange, side.on_upgrade, response));
     }
@@ -157,47 +158,45 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends over a connection of its own. A pooled one may have been closed by the backend in the
-    /// meantime; then the request goes out once more on a fresh one, if none of it was sent, or if
-    /// it is idempotent and has no body (RFC 9110, section 9.2.2). Never else.
+    /// meantime: if none of the request was sent, it goes out on the next; else once more on a
+    /// fresh one, if it is idempotent and has no body (RFC 9110, section 9.2.2). Never else.
     async fn over_http1(
         &mut self,
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, ProxyError> {
         let Connection { shared, worker, .. } = self.connection;
-        let idle = shared.pool.take_idle(*worker, self.settings, self.admitted);
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.connect_http1(false).await?,
-        };
+        let mut is_repeat = false;
         loop {
-            if !connection.sender.is_ready()
-                && self.bear(pin!(connection.sender.ready())).await?.is_err()
-            {
-                // First, so that its room is free for the next.
-                drop(connection);
-                shared.telemetry.metrics.upstream_retry();
-                connection = self.connect_http1(true).await?;
-                continue;
-            }
+            let idle = if is_repeat {
+                None
+            } else {
+                shared.pool.take_idle(*worker, self.settings, self.admitted)
+            };
+            let connection = match idle {
+                Some(connection) => connection,
+                None => self.connect_http1(is_repeat).await?,
+            };
             let is_reused = connection.is_reused;
             let request = self.take_request(is_reused);
-            let response = pin!(connection.sender.try_send_request(request));
-            exchange.hold(Link::Http1(connection), self.upload.clone());
-            let mut error = match self.bear(response).await? {
+            let held = exchange.hold_http1(connection, self.upload.clone());
+            let response = pin!(held.send(request));
+            let mut error = match self.bear(held.drive(response)).await? {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            if let Some(unsent) = error.take_message() {
-                self.request = Some(unsent);
-            } else if !is_broken_off(error.error()) {
-                self.request = None;
-            }
-            if self.request.is_none() || !is_reused {
+            let unsent = error.take_message();
+            let goes_on = is_reused && (unsent.is_some() || is_broken_off(error.error()));
+            if !goes_on || (unsent.is_none() && self.request.is_none()) {
                 return Err(classify(error.into_error(), self.upload.as_deref()));
             }
+            // First, so that its room is free for the next.
             exchange.drop_link();
-            shared.telemetry.metrics.upstream_retry();
-            connection = self.connect_http1(true).await?;
+            is_repeat = unsent.is_none();
+            if is_repeat {
+                shared.telemetry.metrics.upstream_retry();
+            } else {
+                self.request = unsent;
+            }
         }
     }
 
@@ -220,7 +219,7 @@ impl<'a> Sending<'a> {
             };
             let request = self.take_request(may_repeat);
             let response = pin!(stream.sender().try_send_request(request));
-            exchange.hold(Link::Http2(stream), self.upload.clone());
+            exchange.hold_http2(stream, self.upload.clone());
             let mut error = match self.bear(response).await? {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
@@ -310,10 +309,8 @@ fn io_error(error: &hyper::Error) -> Option<&std::io::Error> {
 /// Whether the connection, and not the request, was what the backend had enough of: it was closed,
 /// or told to go (GOAWAY), or the stream refused before it was looked at (RFC 9113, section 8.7).
 fn is_turned_away(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let by_http2 = source.and_then(|source| source.downcast_ref::<h2::Error>());
     is_broken_off(error)
-        || by_http2.is_some_and(|error| {
+        || http2_error(error).is_some_and(|error| {
             error.is_go_away()
                 || error.is_io()
                 || error.reason() == Some(h2::Reason::REFUSED_STREAM)
@@ -324,6 +321,7 @@ fn classify(error: hyper::Error, upload: Option<&UploadState>) -> ProxyError {
     match upload {
         Some(upload) if upload.is_stalled() => ProxyError::UploadStalled,
         Some(upload) if upload.is_broken() => ProxyError::UploadBroken,
+        Some(upload) if upload.has_left() => ProxyError::ClientGone,
         _ if error.is_parse() => ProxyError::Protocol(error),
         _ => ProxyError::Broken(error),
     }

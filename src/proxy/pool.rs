@@ -123,9 +123,7 @@ impl Pool {
 
     /// Puts a connection whose exchange is over on the worker's shard.
     pub(super) fn put_back(&self, worker: usize, mut connection: Http1, now: Instant) {
-        if connection.sender.is_closed()
-            || self.open.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
-        {
+        if self.open.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire) {
             return;
         }
         connection.is_reused = true;
@@ -192,9 +190,9 @@ impl Pool {
             .idle
             .lock()
             .expect("nothing panics under it")
-            .retain(|connection| {
-                !connection.sender.is_closed()
-                    && now.saturating_duration_since(connection.idle_since) < upstream_idle
+            .retain_mut(|connection| {
+                now.saturating_duration_since(connection.idle_since) < upstream_idle
+                    && connection.is_usable()
             });
         shard
             .shared
@@ -211,7 +209,8 @@ impl Pool {
             });
     }
 
-    /// The newest idle HTTP/1.1 connection of a worker that is still of use.
+    /// The newest idle HTTP/1.1 connection of a worker. Whether the backend has closed it in the
+    /// meantime shows when a request is sent on it.
     pub(super) fn take_idle(
         &self,
         shard: usize,
@@ -223,9 +222,8 @@ impl Pool {
             .lock()
             .expect("nothing panics under it");
         while let Some(connection) = idle.pop() {
-            if !connection.sender.is_closed()
-                && now.saturating_duration_since(connection.idle_since)
-                    < settings.timeouts.upstream_idle
+            if now.saturating_duration_since(connection.idle_since)
+                < settings.timeouts.upstream_idle
             {
                 return Some(connection);
             }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::client::Client;
+use super::error::http2_error;
 use super::pipe;
 
 /// Still being sent.
@@ -24,10 +25,12 @@ const OPEN: u8 = 0;
 const COMPLETE: u8 = 1;
 /// The client was silent for too long.
 const STALLED: u8 = 2;
-/// The client broke its framing, or left.
+/// The client broke off, or broke its framing.
 const BROKEN: u8 = 3;
 /// Cut short: the response was over first.
 const CUT: u8 = 4;
+/// The client reset its stream, or closed its connection.
+const LEFT: u8 = 5;
 
 /// What both the body and the exchange it belongs to know of it.
 #[derive(Debug)]
@@ -69,6 +72,11 @@ impl UploadState {
     /// Whether the client broke off or broke its framing.
     pub(super) fn is_broken(&self) -> bool {
         self.state.load(Ordering::Acquire) == BROKEN
+    }
+
+    /// Whether the client is known to have left.
+    pub(super) fn has_left(&self) -> bool {
+        self.state.load(Ordering::Acquire) == LEFT
     }
 
     /// Ends an upload that is still open in an error.
@@ -193,12 +201,19 @@ impl OpenUpload {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            // hyper takes a stream that its client resets with NO_ERROR for one that has ended.
+            Poll::Ready(None) if self.client.is_h2 && !self.body.is_end_stream() => {
+                self.state.end(LEFT);
+                Poll::Ready(Some(Err(UploadError::Reset)))
+            }
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.state.end(BROKEN);
+                let has_left =
+                    http2_error(&error).is_some_and(|error| error.is_remote() || error.is_io());
+                self.state.end(if has_left { LEFT } else { BROKEN });
                 Poll::Ready(Some(Err(UploadError::Client(error))))
             }
             Poll::Pending => self.poll_pending(cx),
@@ -243,6 +258,9 @@ pub(super) enum UploadError {
     /// By the client, or its framing.
     #[error("the client's body broke off")]
     Client(#[source] hyper::Error),
+    /// By the client, which said that nothing was wrong.
+    #[error("the client reset its stream before the end of its body")]
+    Reset,
     /// Nothing came for `timeouts.body_idle`.
     #[error("the client sent nothing for timeouts.body_idle")]
     Stalled,

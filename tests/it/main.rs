@@ -21,3 +21,4 @@ mod reload;
 mod support;
 mod tidy;
 mod timers;
+mod truncation;

@@ -1,0 +1,66 @@
+//! Who is woken when something happens on a connection: the request that has it now.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+
+/// A waker for as long as the connection lives, so that what is registered with it need not change
+/// with every request.
+///
+/// While the holder takes something out of the connection it is held still: hyper tells the
+/// connection that there is room again, and the holder would be woken by its own hand. It polls
+/// the connection before it waits for anything the next time, so that nothing is missed.
+#[derive(Debug)]
+pub(super) struct Bell {
+    held: Arc<Held>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Held {
+    holder: Mutex<Waker>,
+    is_still: AtomicBool,
+}
+
+impl Bell {
+    pub(super) fn new() -> Self {
+        let held = Arc::new(Held {
+            holder: Mutex::new(Waker::noop().clone()),
+            is_still: AtomicBool::new(false),
+        });
+        Self {
+            waker: Waker::from(held.clone()),
+            held,
+        }
+    }
+
+    /// What the connection is polled with on behalf of this holder.
+    pub(super) fn rings_for(&self, holder: &Waker) -> Context<'_> {
+        let mut current = self.held.holder.lock().expect("nothing panics under it");
+        if !current.will_wake(holder) {
+            current.clone_from(holder);
+        }
+        Context::from_waker(&self.waker)
+    }
+
+    /// Does something that rings by itself.
+    pub(super) fn while_still<T>(&self, take: impl FnOnce() -> T) -> T {
+        self.held.is_still.store(true, Ordering::Relaxed);
+        let taken = take();
+        self.held.is_still.store(false, Ordering::Relaxed);
+        taken
+    }
+}
+
+impl Wake for Held {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_still.load(Ordering::Relaxed) {
+            let holder = self.holder.lock().expect("nothing panics under it");
+            holder.wake_by_ref();
+        }
+    }
+}
