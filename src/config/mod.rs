@@ -173,8 +173,8 @@ fn read(
     let per_task = settings::per_task(reader, warnings);
     let factor = settings::safety_factor(reader);
     let bounds = settings::queue(reader, machine, warnings);
-    let tls = tls::read(reader, warnings, watched);
     let reject = settings::reject(reader);
+    let tls = tls::read(reader, warnings, watched);
     let timeouts = settings::timeouts(reader);
     let budget = match (&target, per_task, factor) {
         (Some(target), Some(per_task), Some(factor)) => {

@@ -67,7 +67,7 @@ use tokio::sync::Notify;
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
-pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
+pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2, QUEUED_BYTES_TLS};
 use headers::Hop;
 pub use listen::bind;
 use pace::Pace;

@@ -80,6 +80,10 @@ pub struct Tls {
     pub certificate: CertificateInfo,
     /// Who signs for clients; `None` if clients are not asked.
     pub client_authorities: Option<Authorities>,
+    /// Whether clients are asked for a certificate.
+    pub client_auth: ClientAuth,
+    /// The oldest version that is spoken.
+    pub min_version: MinVersion,
     /// Two that are made of the same are the same: then sessions can be resumed across a reload.
     made_of: [u8; SHA256_OUTPUT_LEN],
 }
@@ -128,6 +132,8 @@ impl Tls {
             config: Arc::new(config),
             certificate,
             client_authorities,
+            client_auth: source.client_auth,
+            min_version: source.min_version,
             made_of: source.digest(),
         })
     }
