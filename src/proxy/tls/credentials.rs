@@ -207,7 +207,6 @@ pub(super) fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// The first private key of a file. Certificates beside it are passed over: some tools write both
 /// into one.
 pub(super) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let found = sections(File::Key, text)?;
     // An old form of RSA and EC keys under a password says so inside the block.
     if text.windows(20).any(|part| part == b"Proc-Type: 4,ENCRYPT") {
         return Err(TlsError::new(
@@ -215,6 +214,7 @@ pub(super) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
             Fault::Lacks(Instead::EncryptedKey),
         ));
     }
+    let found = sections(File::Key, text)?;
     PrivateKeyDer::from_pem_slice(text).map_err(|_| lacks(File::Key, text, &found))
 }
 
