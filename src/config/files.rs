@@ -41,8 +41,6 @@ impl Watched {
     pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, Refused> {
         let content = read_bounded(path);
         let digest = digest(content.as_deref().ok());
-        // What was read before has been read again for a reason.
-        self.0.retain(|(known, _)| known != path);
         self.0.push((path.to_owned(), digest));
         content
     }

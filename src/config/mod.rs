@@ -205,7 +205,7 @@ fn read(
         bounds: bounds?,
         proxy: proxy::Settings {
             upstream: upstream?,
-            tls: tls?,
+            tls,
             reject: reject?,
             timeouts: timeouts?,
             limits: limits?,

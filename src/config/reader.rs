@@ -181,11 +181,6 @@ impl Reader {
         all
     }
 
-    /// Takes back that a key was read: it will be read again.
-    pub(super) fn forget(&mut self, key: &str) {
-        self.effective.retain(|one| one.key != key);
-    }
-
     /// Adds what a value came to, in brackets, to what is shown of it.
     pub(super) fn came_to(&mut self, key: &str, meaning: &str) {
         if let Some(effective) = self.effective.iter_mut().find(|one| one.key == key) {

@@ -16,9 +16,6 @@ const KEY: &str = "tls.key";
 const CLIENT_CA: &str = "tls.client_ca";
 const CLIENT_AUTH: &str = "tls.client_auth";
 
-/// How often files are read that do not fit together: the second time, a swap is over.
-const LOOKS: usize = 2;
-
 /// How much of a fingerprint is shown.
 const SHOWN: usize = 16;
 
@@ -29,12 +26,12 @@ struct Contents {
     client_ca: Option<Vec<u8>>,
 }
 
-/// `None` if something is wrong, `Some(None)` without TLS.
+/// `None` without TLS, and if something is wrong; then the reader has the problem.
 pub(super) fn read(
     reader: &mut Reader,
     warnings: &mut Vec<Problem>,
     watched: &mut Watched,
-) -> Option<Option<Tls>> {
+) -> Option<Tls> {
     let given = [CERTIFICATE, KEY, CLIENT_CA].map(|key| reader.has(key));
     let client_auth = reader.read(CLIENT_AUTH, |text| {
         let choices = [
@@ -54,37 +51,27 @@ pub(super) fn read(
     let fits = fits(reader, given, client_auth);
     let [has_certificate, ..] = given;
     if !has_certificate {
-        return fits.then_some(None);
+        return None;
     }
-    let mut looks = 0;
-    loop {
-        let contents = contents(reader, given, watched)?;
-        if !fits {
-            return None;
+    let contents = contents(reader, given, watched)?;
+    if !fits {
+        return None;
+    }
+    let source = TlsSource {
+        certificate: &contents.certificate,
+        key: &contents.key,
+        client_ca: contents.client_ca.as_deref(),
+        client_auth,
+        min_version,
+    };
+    match Tls::new(&source) {
+        Ok(tls) => {
+            tell(reader, &tls, warnings);
+            Some(tls)
         }
-        let source = TlsSource {
-            certificate: &contents.certificate,
-            key: &contents.key,
-            client_ca: contents.client_ca.as_deref(),
-            client_auth,
-            min_version,
-        };
-        looks += 1;
-        match Tls::new(&source) {
-            Ok(tls) => {
-                tell(reader, &tls, warnings);
-                return Some(Some(tls));
-            }
-            // One may be of before a swap, and the other of after it.
-            Err(error) if error.fault == Fault::Mismatch && looks < LOOKS => {
-                for key in [CERTIFICATE, KEY, CLIENT_CA] {
-                    reader.forget(key);
-                }
-            }
-            Err(error) => {
-                complain(reader, &error);
-                return None;
-            }
+        Err(error) => {
+            complain(reader, &error);
+            None
         }
     }
 }
@@ -147,9 +134,10 @@ fn contents(reader: &mut Reader, given: [bool; 3], watched: &mut Watched) -> Opt
             let content = watched.read(Path::new(text));
             content.map_err(|(wrong, remedy)| Complaint::new(wrong, remedy))
         };
-        match is_given {
-            true => reader.read(key, read).map(Some),
-            false => Some(None),
+        if is_given {
+            reader.read(key, read).map(Some)
+        } else {
+            Some(None)
         }
     };
     let [has_certificate, has_key, has_client_ca] = given;

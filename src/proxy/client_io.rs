@@ -97,7 +97,7 @@ impl ClientIo {
         }
         Some(match polled {
             Poll::Pending => self.poll_stalled(cx),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         })
     }
 

@@ -360,7 +360,7 @@ fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>, fo
     if kept(Found::FORWARDED) {
         let element = match hop.peer.ip().to_canonical() {
             IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={proto}"),
-            ip => format!("for={ip};proto={proto}"),
+            IpAddr::V4(ip) => format!("for={ip};proto={proto}"),
         };
         if let Some(list) = appended(headers, &FORWARDED, element.as_bytes()) {
             headers.insert(FORWARDED, list);

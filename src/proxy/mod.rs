@@ -3,7 +3,7 @@
 //! # The life of a request
 //!
 //! ```text
-//! accept → sniff (h1 | h2) → read head → check
+//! accept → TLS, if it is set → sniff (h1 | h2) → read head → check
 //!    → gate ── permit at once ────────────────┐
 //!         └─ waits in the queue ──────────────┤→ rewrite → forward → stream both bodies → permit returned
 //!         └─ reject (503, linger if needed)   │

@@ -8,7 +8,7 @@ import subprocess
 
 from certs import Authority, TlsRaw, openssl, settings
 from harness import Failure, check, equal, eventually
-from raw import H2, Raw, get
+from raw import H2, Raw, get, post
 from tools import run
 
 CLAIMS = [
@@ -88,6 +88,19 @@ def test_nobody_is_let_in_without_a_good_certificate(t):
         eventually("counted", lambda: weir.total("weir_tls_handshake_errors_total", kind="alert") == 1)
     equal(t.keep(TlsRaw(weir.port, authority.context(client))).ask(get("/")).status, 200, "a good one")
     equal(len(plain.requests), 1, "at the backend")
+
+
+def test_who_sends_at_once_learns_why_it_is_refused(t):
+    """To a TLS 1.3 client the handshake is over before the server has seen its certificate."""
+    weir, authority, _ = mutual(t, t.plain())
+    for size in (100, 1_000_000):
+        raw = t.keep(TlsRaw(weir.port, authority.context()))
+        raw.push(post("/up", b"x" * size))
+        try:
+            raw.response()
+            check(False, "it was let in")
+        except ssl.SSLError as error:
+            check("CERTIFICATE_REQUIRED" in str(error), f"{size} bytes: {error}")
 
 
 def test_an_expired_certificate_is_refused(t):

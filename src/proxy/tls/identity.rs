@@ -134,14 +134,11 @@ pub(super) fn subject(name: &Name) -> String {
             let known = ATTRIBUTES.iter().find(|(known, _)| *known == oid);
             let value = known.and_then(|_| words(&attribute.value));
             let name = known.map_or(oid.as_str(), |(_, name)| name);
-            match value {
-                Some(value) => {
-                    let _ = write!(text, "{name}={}", escaped(&value));
-                }
-                None => {
-                    let der = attribute.value.to_der().unwrap_or_default();
-                    let _ = write!(text, "{name}=#{}", hex(&der).to_ascii_uppercase());
-                }
+            if let Some(value) = value {
+                let _ = write!(text, "{name}={}", escaped(&value));
+            } else {
+                let der = attribute.value.to_der().unwrap_or_default();
+                let _ = write!(text, "{name}=#{}", hex(&der).to_ascii_uppercase());
             }
         }
     }

@@ -82,12 +82,15 @@ fn only(loaded: Result<Loaded, Problems>) -> (String, String, String) {
 
 const REQUIRED: &str = "tls.client_auth=required";
 
-#[test]
-fn every_file_that_cannot_be_used_is_explained() {
+/// Good ones, and each way in which they can be bad.
+fn every_kind_of_file() -> Files {
     let files = Files::new();
     let issuer = authority("root");
     let (server, other) = (signed(&params("a"), &issuer), signed(&params("b"), &issuer));
     let root = issuer.pem();
+    let block = |kind: &str, fields: &str| {
+        format!("-----BEGIN {kind}-----\n{fields}aGVsbG8=\n-----END {kind}-----\n")
+    };
     files.write("crt", &server.certificate);
     files.write("key", &server.key);
     files.write("ca", &root);
@@ -95,142 +98,42 @@ fn every_file_that_cannot_be_used_is_explained() {
     files.write("empty", " \n");
     files.write("words", "not PEM at all");
     files.write("reversed", &format!("{root}{}", server.certificate));
-    let broken = server.certificate.replacen("MII", "M!I", 1);
-    files.write("broken", &broken);
+    files.write("broken", &server.certificate.replacen("MII", "M!I", 1));
     files.write("cut", &server.certificate[..200]);
-    let nonsense = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
-    files.write("nonsense", nonsense);
-    files.write(
-        "locked",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
-    files.write(
-        "old-locked",
-        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
-         aGVsbG8=\n-----END RSA PRIVATE KEY-----\n",
-    );
-    files.write(
-        "tiny",
-        "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n",
-    );
-    for (given, key, problem, remedy) in [
-        (
-            ["empty", "key", ""],
-            "tls.certificate",
-            "is empty",
-            "-----BEGIN CERTIFICATE-----",
-        ),
-        (
-            ["words", "key", ""],
-            "tls.certificate",
-            "no PEM",
-            "openssl x509 -inform der",
-        ),
-        (
-            ["key", "key", ""],
-            "tls.certificate",
-            "a private key in",
-            "swapped?",
-        ),
-        (
-            ["broken", "key", ""],
-            "tls.certificate",
-            "cannot be read",
-            "as it was issued",
-        ),
-        (
-            ["cut", "key", ""],
-            "tls.certificate",
-            "cannot be read",
-            "whole",
-        ),
-        (
-            ["nonsense", "key", ""],
-            "tls.certificate",
-            "cannot be used",
-            "openssl x509 -text",
-        ),
-        (
-            ["absent", "key", ""],
-            "tls.certificate",
-            "cannot be read: No such",
-            "mounted",
-        ),
-        (
-            ["reversed", "key", ""],
-            "tls.certificate",
-            "is number 2",
-            "certificate first",
-        ),
-        (
-            ["crt", "empty", ""],
-            "tls.key",
-            "is empty",
-            "-----BEGIN PRIVATE KEY-----",
-        ),
-        (["crt", "crt", ""], "tls.key", "certificates in", "swapped?"),
-        (
-            ["crt", "other", ""],
-            "tls.key",
-            "not the key of",
-            "openssl pkey -pubout",
-        ),
-        (
-            ["crt", "locked", ""],
-            "tls.key",
-            "under a password",
-            "openssl pkey -in",
-        ),
-        (
-            ["crt", "old-locked", ""],
-            "tls.key",
-            "under a password",
-            "openssl pkey -in",
-        ),
-        (
-            ["crt", "tiny", ""],
-            "tls.key",
-            "cannot be used",
-            "RSA key of 2048",
-        ),
-        (
-            ["crt", "key", "empty"],
-            "tls.client_ca",
-            "is empty",
-            "sign for clients",
-        ),
-        (
-            ["crt", "key", "other"],
-            "tls.client_ca",
-            "a private key in",
-            "sign for clients",
-        ),
-        (
-            ["crt", "key", "nonsense"],
-            "tls.client_ca",
-            "cannot be used",
-            "openssl x509",
-        ),
-    ] {
-        let more: &[&str] = if given[2].is_empty() {
-            &[]
-        } else {
-            &[REQUIRED]
-        };
-        let found = only(files.load(&given, more));
-        assert_eq!(found.0, key, "{given:?}");
-        assert!(found.1.contains(problem), "{given:?}: {}", found.1);
-        assert!(found.2.contains(remedy), "{given:?}: {}", found.2);
-    }
-    files
-        .load(&["crt", "key", "ca"], &[REQUIRED])
-        .expect("valid");
-    // Both in one file, as HAProxy has them.
+    files.write("nonsense", &block("CERTIFICATE", ""));
+    files.write("tiny", &block("PRIVATE KEY", ""));
+    files.write("locked", &block("ENCRYPTED PRIVATE KEY", ""));
+    let fields = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n";
+    files.write("old-locked", &block("RSA PRIVATE KEY", fields));
+    // Both in one, as HAProxy has them.
     files.write(
         "both",
         &format!("{}{}{root}", server.key, server.certificate),
     );
+    files
+}
+
+#[test]
+fn every_file_that_cannot_be_used_is_explained() {
+    let files = every_kind_of_file();
+    files.load(&["crt", "key"], &[]).expect("valid");
+    files
+        .load(&["crt", "key", "ca"], &[REQUIRED])
+        .expect("valid");
     files.load(&["both", "both"], &[]).expect("valid");
+    let lines = include_str!("tls.txt").lines();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [given, key, problem, remedy] = cells[..] else {
+            panic!("not four cells: {line}");
+        };
+        let given: Vec<&str> = given.split(' ').filter(|name| *name != "-").collect();
+        let more: &[&str] = if given.len() == 3 { &[REQUIRED] } else { &[] };
+        let found = only(files.load(&given, more));
+        assert_eq!(found.0, key, "{line}");
+        assert!(found.1.contains(problem), "{line}: {}", found.1);
+        assert!(found.2.contains(remedy), "{line}: {}", found.2);
+    }
 }
 
 #[test]
