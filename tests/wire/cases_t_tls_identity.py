@@ -6,6 +6,9 @@ import signal
 import ssl
 import subprocess
 
+import grpc
+
+import cases_g_grpc
 from certs import Authority, TlsRaw, openssl, settings
 from harness import Failure, check, equal, eventually
 from raw import H2, Raw, get, post
@@ -70,6 +73,20 @@ def test_the_verified_certificate_is_told_and_no_claim_is(t):
     name = openssl("x509", "-in", client[0], "-noout", "-subject", "-nameopt", "RFC2253",
                    directory=t.directory).decode().strip().removeprefix("subject=")
     check(f'Subject="{name}"' in want, f"openssl says {name}")
+
+
+def test_grpc_goes_over_mutual_tls(t):
+    server = t.keep(cases_g_grpc.Server())
+    weir, authority, client = mutual(t, server)
+    certificate, key = (pathlib.Path(file).read_bytes() for file in client)
+    trust = grpc.ssl_channel_credentials(authority.file.read_bytes(), key, certificate)
+    options = [("grpc.ssl_target_name_override", "weir.test")]
+    with grpc.secure_channel(f"127.0.0.1:{weir.port}", trust, options) as channel:
+        call = channel.unary_unary("/t.Echo/Unary")
+        equal(call(b"hello", timeout=5), b"echo:hello", "unary")
+        down = channel.unary_stream("/t.Echo/Down")(b"100", timeout=5)
+        equal([int(part) for part in down], list(range(100)), "stream")
+    equal(weir.outcome("served"), 2, "served")
 
 
 def test_nobody_is_let_in_without_a_good_certificate(t):
