@@ -10,7 +10,7 @@
 //! ```text
 //!              ┌──────────────────────────── weir ────────────────────────────┐
 //!  clients ───▶│ proxy: sniff → head → gate? ──permit──▶ forward → stream both │───▶ backend
-//!  (h1, h2c)   │                        │  └─ waits: channel → scheduler       │  (h1, h2c,
+//!  (h1, h2)    │                        │  └─ waits: channel → scheduler       │  (h1, h2c,
 //!              │                        └──── reject: 503 / RESOURCE_EXHAUSTED │   TCP, Unix)
 //!              │ admin: /livez /readyz /metrics /status /config                │
 //!              └───────────────────────────────────────────────────────────────┘
@@ -21,7 +21,7 @@
 //! # The life of a request
 //!
 //! 1. [`proxy`] accepts the connection, gives it to the worker with the fewest, and finds out in
-//!    bounded time whether it speaks HTTP/1.1 or HTTP/2.
+//!    bounded time whether it speaks HTTP/1.1 or HTTP/2, with TLS by what was agreed on (ALPN).
 //! 2. The head is checked and rewritten for the backend. What peers could read in two ways is
 //!    refused.
 //! 3. The [`gate`] decides: a permit at once, a place in the queue, or a [reject
@@ -80,11 +80,11 @@
 //!
 //! # Where this differs from the design it grew from
 //!
-//! * Settings that are known before they have an effect do not exist: routes, classes, tenants,
-//!   TLS and memory signals are unknown keys today.
+//! * Settings that are known before they have an effect do not exist: routes, classes, tenants and
+//!   memory signals are unknown keys today.
 //! * `Forwarded` is extended only where the client used it; `X-Forwarded-For` always is.
-//! * A waiting request is charged what it was measured to take, 14 KiB on HTTP/1.1 and 4 KiB on
-//!   HTTP/2, and not 10 and 3 KiB.
+//! * A waiting request is charged what it was measured to take, 14 KiB on HTTP/1.1 (22 KiB
+//!   over TLS) and 4 KiB on HTTP/2, and not 10 and 3 KiB.
 //! * A permit keeps its units by number, taken from the semaphore by `try_acquire_many` and given
 //!   back by `add_permits`: tokio's owned permit would count the semaphore's owners, too. The pump's
 //!   dirty mark is a counter that also says whose turn it is. Both save time (BENCHMARKS.md).

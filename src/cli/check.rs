@@ -7,7 +7,9 @@ use super::config_args::ConfigArgs;
 use super::print;
 use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
 use crate::gate::Strategy;
-use crate::proxy::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
+use crate::proxy::{
+    ClientAuth, MinVersion, QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2, QUEUED_BYTES_TLS,
+};
 
 /// Columns beyond this are not padded to: one long value would push every source off the screen.
 const WIDEST_VALUE: usize = 40;
@@ -55,6 +57,7 @@ fn table(f: &mut fmt::Formatter<'_>, effective: &[Effective]) -> fmt::Result {
 }
 
 fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Result {
+    listener(f, config)?;
     let budget = &config.budget;
     if let config::TargetSource::File {
         fraction,
@@ -81,6 +84,8 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
     if config.bounds.strategy == Strategy::Immediate {
         return writeln!(f, "queue: none; what gets no permit is rejected at once");
     }
+    let session = config.proxy.tls.as_ref().map_or(0, |_| QUEUED_BYTES_TLS);
+    let http1 = QUEUED_BYTES_HTTP1 + session;
     let holds = |each: u64| {
         let by_bytes = config.bounds.max_bytes / each;
         match config.bounds.max_depth {
@@ -94,13 +99,33 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
          ({} KiB each){}",
         config.bounds.max_bytes,
         show_quantity(config.bounds.max_bytes),
-        holds(QUEUED_BYTES_HTTP1),
-        QUEUED_BYTES_HTTP1 >> 10,
+        holds(http1),
+        http1 >> 10,
         holds(QUEUED_BYTES_HTTP2),
         QUEUED_BYTES_HTTP2 >> 10,
         match config.bounds.max_depth {
             0 => String::new(),
             depth => format!(", queue.max_depth = {depth} included"),
         }
+    )
+}
+
+/// Who may connect, and how.
+fn listener(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Result {
+    let Some(tls) = &config.proxy.tls else {
+        return writeln!(f, "clients: HTTP/1.1 and HTTP/2 without TLS");
+    };
+    let versions = match tls.min_version {
+        MinVersion::Tls12 => "1.2 and 1.3",
+        MinVersion::Tls13 => "1.3",
+    };
+    let certificates = match tls.client_auth {
+        ClientAuth::None => "clients are not asked for a certificate",
+        ClientAuth::Optional => "a certificate of the client is verified if there is one",
+        ClientAuth::Required => "no client is let in without a verified certificate",
+    };
+    writeln!(
+        f,
+        "clients: TLS {versions}, h2 and http/1.1 by ALPN; {certificates}"
     )
 }

@@ -21,6 +21,7 @@ mod service_links;
 mod settings;
 mod source;
 mod target;
+mod tls;
 mod unique;
 mod value;
 
@@ -173,6 +174,7 @@ fn read(
     let factor = settings::safety_factor(reader);
     let bounds = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
+    let tls = tls::read(reader, warnings, watched);
     let timeouts = settings::timeouts(reader);
     let budget = match (&target, per_task, factor) {
         (Some(target), Some(per_task), Some(factor)) => {
@@ -203,6 +205,7 @@ fn read(
         bounds: bounds?,
         proxy: proxy::Settings {
             upstream: upstream?,
+            tls,
             reject: reject?,
             timeouts: timeouts?,
             limits: limits?,
@@ -268,14 +271,18 @@ mod tests {
         let mut in_comments = Vec::new();
         let mut asked = BTreeSet::new();
         for key in reader.asked() {
-            if key.starts_with("memory.target_memory") || key == "memory.memory_per_task" {
+            let files = ["tls.certificate", "tls.key", "tls.client_ca"];
+            if key.starts_with("memory.target_memory")
+                || key == "memory.memory_per_task"
+                || files.contains(&key.as_str())
+            {
                 in_comments.push(key);
             } else {
                 asked.insert(key);
             }
         }
         assert_eq!(keys_in(source::DEFAULTS), asked);
-        assert_eq!(in_comments.len(), 5, "{in_comments:?}");
+        assert_eq!(in_comments.len(), 8, "{in_comments:?}");
         for key in in_comments {
             let name = key.rsplit('.').next().expect("a last part");
             let explained =

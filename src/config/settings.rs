@@ -173,6 +173,7 @@ pub(super) fn reject(reader: &mut Reader) -> Option<Reject> {
 
 pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     let mut timer = |name: &str| reader.read(&format!("timeouts.{name}"), parse::timeout);
+    let tls_handshake = timer("tls_handshake");
     let sniff = timer("sniff");
     let head = timer("head");
     let body_idle = timer("body_idle");
@@ -188,6 +189,7 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     let connection_age = reader.read("timeouts.connection_age", parse::age);
     let upstream_idle = reader.read("timeouts.upstream_idle", parse::timeout);
     Some(Timeouts {
+        tls_handshake: tls_handshake?,
         sniff: sniff?,
         head: head?,
         body_idle: body_idle?,

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::place::Place;
 use super::stall::Pulse;
+use super::tls::TlsPeer;
 
 /// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
 const LOOK_AGAIN: Duration = Duration::from_millis(125);
@@ -41,6 +42,8 @@ pub(super) struct Client {
     pub(super) peer_ip: HeaderValue,
     /// Whether it speaks HTTP/2.
     pub(super) is_h2: bool,
+    /// Who it is by its certificate; `None` without TLS.
+    pub(super) tls: Option<Box<TlsPeer>>,
     /// `None` only while it is dropped.
     socket: Option<OwnedWriteHalf>,
     /// Its close is to be a reset.
@@ -66,6 +69,8 @@ pub(super) struct Client {
     next_pulse: Mutex<Option<Arc<Pulse>>>,
     /// Runs on between requests.
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
+    /// What a session is to end with, past hyper.
+    last_words: OnceLock<&'static [u8]>,
 }
 
 impl Client {
@@ -73,6 +78,7 @@ impl Client {
         peer: SocketAddr,
         socket: OwnedWriteHalf,
         is_h2: bool,
+        tls: Option<Box<TlsPeer>>,
         place: Place,
         now_millis: u64,
     ) -> Self {
@@ -82,6 +88,7 @@ impl Client {
             peer,
             peer_ip,
             is_h2,
+            tls,
             socket: Some(socket),
             is_reset: AtomicBool::new(false),
             _place: place,
@@ -95,6 +102,7 @@ impl Client {
             last_read: AtomicU32::new(0),
             next_pulse: Mutex::new(None),
             timer: Mutex::new(None),
+            last_words: OnceLock::new(),
         }
     }
 
@@ -257,9 +265,19 @@ impl Client {
         }
     }
 
-    /// Writes past hyper, where hyper has nothing to say any more. What does not fit is lost.
-    pub(super) fn write_past(&self, bytes: &[u8]) {
-        let _ = self.socket().try_write(bytes);
+    /// Writes past hyper, where hyper has nothing to say any more. What does not fit is lost. A
+    /// session's words are left for the next read, which then finds its end.
+    pub(super) fn write_past(&self, bytes: &'static [u8]) {
+        if self.tls.is_some() {
+            let _ = self.last_words.set(bytes);
+        } else {
+            let _ = self.socket().try_write(bytes);
+        }
+    }
+
+    /// What a session is to end with.
+    pub(super) fn last_words(&self) -> Option<&'static [u8]> {
+        self.last_words.get().copied()
     }
 }
 

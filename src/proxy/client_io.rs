@@ -14,16 +14,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep};
 
 use super::client::Client;
 use super::linger::Linger;
+use super::tls::TlsStream;
+use super::wire::Wire;
 
 /// The IO that hyper reads and writes.
 #[derive(Debug)]
 pub(super) struct ClientIo {
-    read: OwnedReadHalf,
+    wire: Wire,
     client: Arc<Client>,
     /// What the sniff has read ahead.
     ahead: Bytes,
@@ -36,7 +37,7 @@ pub(super) struct ClientIo {
 
 impl ClientIo {
     pub(super) fn new(
-        read: OwnedReadHalf,
+        wire: Wire,
         client: Arc<Client>,
         ahead: Bytes,
         write_stall: Duration,
@@ -45,7 +46,7 @@ impl ClientIo {
             client.begin_head();
         }
         Self {
-            read,
+            wire,
             client,
             ahead,
             write_stall,
@@ -78,7 +79,29 @@ impl ClientIo {
         }
     }
 
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// The same through a session, which takes more than it sends: what counts is what the kernel
+    /// has taken of it.
+    fn poll_session<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut TlsStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Option<Poll<io::Result<T>>> {
+        let Wire::Tls(session) = &mut self.wire else {
+            return None;
+        };
+        let before = session.get_ref().0.written();
+        let polled = poll(Pin::new(session), cx);
+        let (socket, tls) = session.get_ref();
+        if socket.written() != before || !tls.wants_write() {
+            self.stalled = None;
+        }
+        Some(match polled {
+            Poll::Pending => self.poll_stalled(cx),
+            ready @ Poll::Ready(_) => ready,
+        })
+    }
+
+    fn poll_stalled<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let deadline = Instant::now() + self.write_stall;
         let stalled = self
             .stalled
@@ -108,8 +131,18 @@ impl AsyncRead for ClientIo {
             }
             return Poll::Ready(Ok(()));
         }
+        let this = &mut *self;
+        if let Wire::Tls(session) = &mut this.wire
+            && let Some(words) = this.client.last_words()
+        {
+            let mut session = Pin::new(&mut **session);
+            // What does not fit is lost.
+            let _ = session.as_mut().poll_write(cx, words);
+            let _ = session.poll_shutdown(cx);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.wire).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.client.note_read(&buf.filled()[before..]);
         }
@@ -123,6 +156,9 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(polled) = self.poll_session(cx, |session, cx| session.poll_write(cx, buf)) {
+            return polled;
+        }
         self.poll_write_with(cx, |socket| socket.try_write(buf))
     }
 
@@ -131,6 +167,10 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let polled = self.poll_session(cx, |session, cx| session.poll_write_vectored(cx, bufs));
+        if let Some(polled) = polled {
+            return polled;
+        }
         match bufs {
             // The kernel takes a while longer for a list, even of one.
             [one] => self.poll_write_with(cx, |socket| socket.try_write(one)),
@@ -142,22 +182,26 @@ impl AsyncWrite for ClientIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.poll_session(cx, TlsStream::poll_flush);
+        polled.unwrap_or(Poll::Ready(Ok(())))
     }
 
-    /// Half-closes; with a body unread it then lingers, or the kernel would answer the bytes still
+    /// Half-closes, a session with its goodbye first; with a body unread it then lingers, or the kernel would answer the bytes still
     /// coming with a reset that destroys the response on its way.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if let Some(linger) = &mut this.linger {
-            return linger.poll(&mut this.read, cx).map(Ok);
+            return linger.poll(this.wire.raw(), cx).map(Ok);
         }
-        let closed = socket2::SockRef::from(this.socket()).shutdown(Shutdown::Write);
+        let closed = match this.poll_session(cx, TlsStream::poll_shutdown) {
+            Some(polled) => ready!(polled),
+            None => socket2::SockRef::from(this.socket()).shutdown(Shutdown::Write),
+        };
         if closed.is_err() || !this.client.is_upload_open() {
             return Poll::Ready(Ok(()));
         }
         let linger = this.linger.insert(Box::new(Linger::new()));
-        linger.poll(&mut this.read, cx).map(Ok)
+        linger.poll(this.wire.raw(), cx).map(Ok)
     }
 }

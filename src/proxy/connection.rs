@@ -25,8 +25,10 @@ use super::respond::{Dialect, ResponseBody};
 use super::settings::Settings;
 use super::sniff::{Sniffed, sniff};
 use super::stall::{Pulse, StreamExecutor};
+use super::tls::{self, Protocol, Secured, Tls, TlsPeer};
 use super::upstream::pong_timeout;
 use super::watch::{Event, Watch};
+use super::wire::Wire;
 use super::{Connection, Shared};
 use crate::telemetry::{ConnectionError, events};
 
@@ -54,9 +56,21 @@ pub(super) async fn serve(
     let settings = shared.settings.load_full();
     // A client that is gone already fails at the first read.
     let _ = stream.set_nodelay(true);
-    let (mut read, write) = stream.into_split();
-    let sniffed = sniff(&mut read, settings.timeouts.sniff).await;
-    let (is_h2, ahead) = match sniffed {
+    let (read, write) = stream.into_split();
+    let Secure {
+        mut wire,
+        peer: tls,
+        protocol,
+    } = match &settings.tls {
+        None => Secure::plain(read),
+        // Boxed, or each connection would hold room for a handshake.
+        Some(tls) => match Box::pin(secure(&shared, &settings, tls, read, peer)).await {
+            Some(secure) => secure,
+            None => return,
+        },
+    };
+    let sniffed = sniff(&mut wire, settings.timeouts.sniff).await;
+    let (seems_h2, ahead) = match sniffed {
         Sniffed::Http1(ahead) => (false, ahead),
         Sniffed::Http2(ahead) => (true, ahead),
         Sniffed::Closed => return,
@@ -70,7 +84,8 @@ pub(super) async fn serve(
             );
         }
     };
-    let client = Client::new(peer, write, is_h2, place, shared.millis());
+    let is_h2 = protocol.map_or(seems_h2, |protocol| protocol == Protocol::Http2);
+    let client = Client::new(peer, write, is_h2, tls, place, shared.millis());
     let connection = Arc::new(Connection {
         shared,
         worker,
@@ -78,9 +93,9 @@ pub(super) async fn serve(
     });
     // Boxed, or each connection would hold room for either protocol and the sniff.
     let ended = if is_h2 {
-        Box::pin(serve_http2(&connection, &settings, read, ahead)).await
+        Box::pin(serve_http2(&connection, &settings, wire, ahead)).await
     } else {
-        Box::pin(serve_http1(&connection, &settings, read, ahead)).await
+        Box::pin(serve_http1(&connection, &settings, wire, ahead)).await
     };
     if let Err(error) = ended
         && !is_client_gone(&error)
@@ -90,10 +105,60 @@ pub(super) async fn serve(
     }
 }
 
+/// What a connection goes on, and what is known of it by then.
+struct Secure {
+    wire: Wire,
+    peer: Option<Box<TlsPeer>>,
+    /// What was agreed on; `None` leaves it to the first bytes.
+    protocol: Option<Protocol>,
+}
+
+impl Secure {
+    fn plain(read: OwnedReadHalf) -> Self {
+        Self {
+            wire: Wire::Plain(read),
+            peer: None,
+            protocol: None,
+        }
+    }
+}
+
+/// Shakes hands; `None` if that did not come about.
+async fn secure(
+    shared: &Shared,
+    settings: &Settings,
+    tls: &Tls,
+    read: OwnedReadHalf,
+    peer: SocketAddr,
+) -> Option<Secure> {
+    match tls::accept(tls, read, settings.timeouts.tls_handshake).await {
+        Ok(Secured {
+            stream,
+            peer,
+            protocol,
+            is_resumed,
+        }) => {
+            shared.telemetry.metrics.tls_handshake(is_resumed);
+            Some(Secure {
+                wire: Wire::Tls(stream),
+                peer: Some(peer),
+                protocol,
+            })
+        }
+        Err(failed) => {
+            if let Some(kind) = failed.kind {
+                events::tls_handshake_failed(&shared.telemetry, kind, peer, &failed.detail);
+            }
+            failed.linger().await;
+            None
+        }
+    }
+}
+
 async fn serve_http1(
     connection: &Arc<Connection>,
     settings: &Settings,
-    read: OwnedReadHalf,
+    wire: Wire,
     ahead: Bytes,
 ) -> hyper::Result<()> {
     let client = &connection.client;
@@ -107,7 +172,7 @@ async fn serve_http1(
     if settings.limits.header_fields != 100 {
         builder.max_headers(settings.limits.header_fields);
     }
-    let io = client_io(connection, settings, read, ahead);
+    let io = client_io(connection, settings, wire, ahead);
     let mut serving = pin!(
         builder
             .serve_connection(io, service(connection))
@@ -130,6 +195,10 @@ async fn serve_http1(
                     &detail,
                 );
                 client.write_past(REQUEST_TIMEOUT);
+                if client.tls.is_some() {
+                    // hyper reads on, and so the session comes to its end.
+                    let _ = poll_once(serving.as_mut()).await;
+                }
                 return Ok(());
             }
             // Its next response says `connection: close`; who is idle may still send one more.
@@ -149,7 +218,7 @@ async fn serve_http1(
 async fn serve_http2(
     connection: &Arc<Connection>,
     settings: &Settings,
-    read: OwnedReadHalf,
+    wire: Wire,
     ahead: Bytes,
 ) -> hyper::Result<()> {
     let client = &connection.client;
@@ -167,7 +236,7 @@ async fn serve_http2(
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .keep_alive_interval(settings.timeouts.h2_ping)
         .keep_alive_timeout(pong_timeout(settings.timeouts.h2_ping));
-    let io = client_io(connection, settings, read, ahead);
+    let io = client_io(connection, settings, wire, ahead);
     let mut serving = pin!(builder.serve_connection(io, service(connection)));
     let mut watch = Watch::new(connection, settings);
     loop {
@@ -186,11 +255,11 @@ async fn serve_http2(
 fn client_io(
     connection: &Connection,
     settings: &Settings,
-    read: OwnedReadHalf,
+    wire: Wire,
     ahead: Bytes,
 ) -> TokioIo<ClientIo> {
     TokioIo::new(ClientIo::new(
-        read,
+        wire,
         connection.client.clone(),
         ahead,
         settings.timeouts.write_stall,

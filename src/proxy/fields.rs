@@ -29,6 +29,8 @@ impl Found {
     pub(super) const X_FORWARDED_FOR: u16 = 1 << 11;
     pub(super) const X_FORWARDED_HOST: u16 = 1 << 12;
     pub(super) const X_FORWARDED_PROTO: u16 = 1 << 13;
+    /// Never passed on as it came.
+    pub(super) const X_FORWARDED_CLIENT_CERT: u16 = 1 << 15;
     /// Nobody has one, but `Connection: close` names it.
     pub(super) const CLOSE: u16 = 1 << 14;
 
@@ -62,6 +64,7 @@ impl Found {
                 "x-forwarded-host" => Self::X_FORWARDED_HOST,
                 "x-forwarded-proto" => Self::X_FORWARDED_PROTO,
                 "close" => Self::CLOSE,
+                name if is_client_cert(name) => Self::X_FORWARDED_CLIENT_CERT,
                 _ => 0,
             }
         });
@@ -72,4 +75,13 @@ impl Found {
     pub(super) fn has(self, field: u16) -> bool {
         self.0 & field != 0
     }
+}
+
+/// Whether a field is `x-forwarded-client-cert`, or what many backends take for it: to those that
+/// hand fields over as variables, `_` and `-` are one.
+pub(super) fn is_client_cert(name: &str) -> bool {
+    const NAME: &[u8] = b"x-forwarded-client-cert";
+    name.len() == NAME.len()
+        && std::iter::zip(name.bytes(), NAME)
+            .all(|(byte, wanted)| byte == *wanted || (byte == b'_' && *wanted == b'-'))
 }

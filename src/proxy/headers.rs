@@ -3,7 +3,7 @@
 //! **Nothing that a client sends decides where weir connects**, and nothing that names one
 //! connection's framing survives onto the next (RFC 9110, section 7.6.1).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING,
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, re
 
 use super::fields::Found;
 use super::settings::Forwarded;
+use super::tls::{TlsPeer, say_client_cert};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -57,6 +58,7 @@ pub(super) struct Hop<'a> {
     /// What names the backend when an HTTP/1.0 client names nothing.
     pub(super) upstream_host: &'a HeaderValue,
     pub(super) max_fields: usize,
+    pub(super) tls: Option<&'a TlsPeer>,
 }
 
 /// A request head fit to be forwarded over HTTP/1.1 or HTTP/2.
@@ -345,6 +347,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Says for whom the request is made. `Forwarded` is kept in step where the client uses it.
 fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>, found: Found) {
+    say_client_cert(headers, hop.tls, found);
+    let proto = hop.tls.map_or("http", |_| "https");
     let kept = |field| hop.forwarded != Forwarded::Replace && found.has(field);
     if hop.forwarded == Forwarded::Replace && found.has(Found::FORWARDED) {
         headers.remove(FORWARDED);
@@ -354,11 +358,9 @@ fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>, fo
         .flatten();
     headers.insert(X_FORWARDED_FOR, list.unwrap_or_else(|| hop.peer_ip.clone()));
     if kept(Found::FORWARDED) {
-        let ip = hop.peer.ip().to_canonical();
-        let element = if ip.is_ipv6() {
-            format!("for=\"[{ip}]\";proto=http")
-        } else {
-            format!("for={ip};proto=http")
+        let element = match hop.peer.ip().to_canonical() {
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={proto}"),
+            IpAddr::V4(ip) => format!("for={ip};proto={proto}"),
         };
         if let Some(list) = appended(headers, &FORWARDED, element.as_bytes()) {
             headers.insert(FORWARDED, list);
@@ -368,7 +370,7 @@ fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>, fo
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
     if !kept(Found::X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
 }
 

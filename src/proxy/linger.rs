@@ -1,5 +1,8 @@
 //! The lingering close: reads and discards what a refused client is still sending, within bounds,
 //! so that the answer reaches it (RFC 9112, section 9.6).
+//!
+//! Under TLS it reads the socket and not the session: what is thrown away need not be decrypted,
+//! and the kernel's reset, which it is all about, does not know of sessions.
 
 use std::future::Future;
 use std::pin::Pin;

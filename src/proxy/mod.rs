@@ -3,7 +3,7 @@
 //! # The life of a request
 //!
 //! ```text
-//! accept → sniff (h1 | h2) → read head → check
+//! accept → TLS, if it is set → sniff (h1 | h2) → read head → check
 //!    → gate ── permit at once ────────────────┐
 //!         └─ waits in the queue ──────────────┤→ rewrite → forward → stream both bodies → permit returned
 //!         └─ reject (503, linger if needed)   │
@@ -46,10 +46,12 @@ mod settings;
 mod sniff;
 mod stage;
 mod stall;
+mod tls;
 mod tunnel;
 mod upload;
 mod upstream;
 mod watch;
+mod wire;
 mod worker;
 
 use std::io;
@@ -65,7 +67,7 @@ use tokio::sync::Notify;
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
-pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2};
+pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2, QUEUED_BYTES_TLS};
 use headers::Hop;
 pub use listen::bind;
 use pace::Pace;
@@ -75,6 +77,10 @@ pub use settings::{
     UpstreamProtocol,
 };
 use stage::{Progress, Stage};
+pub use tls::{
+    Authorities, CertificateInfo, ClientAuth, Fault, File, Instead, MinVersion, Tls, TlsError,
+    TlsSource,
+};
 use worker::Worker;
 
 /// A worker that has not moved for so long is stuck: its liveness is gone.
@@ -129,6 +135,7 @@ impl Connection {
             forwarded: settings.forwarded,
             upstream_host: &self.shared.upstream_host,
             max_fields: settings.limits.header_fields,
+            tls: self.client.tls.as_deref(),
         }
     }
 
@@ -150,6 +157,7 @@ impl Proxy {
         let permits = gate.budget().permit_limit() as usize;
         let pool = Pool::new(workers, permits, telemetry.metrics.clone());
         let upstream_host = settings.upstream.host();
+        tell_expiry(&telemetry, &settings);
         let shared = Arc::new(Shared {
             gate,
             telemetry,
@@ -176,7 +184,13 @@ impl Proxy {
 
     /// Takes over new settings: requests that come see them at once, open connections keep the
     /// timers they have.
-    pub fn reconfigure(&self, settings: Settings) {
+    pub fn reconfigure(&self, mut settings: Settings) {
+        let before = self.shared.settings.load();
+        if settings.tls == before.tls {
+            // Sessions of before can be taken up again only with the keys of before.
+            settings.tls.clone_from(&before.tls);
+        }
+        tell_expiry(&self.shared.telemetry, &settings);
         self.shared.settings.store(Arc::new(settings));
         self.shared.place_freed.notify_one();
     }
@@ -199,6 +213,12 @@ impl Proxy {
         }
         Ok(())
     }
+}
+
+fn tell_expiry(telemetry: &Telemetry, settings: &Settings) {
+    let tls = settings.tls.as_ref();
+    let expires = tls.map_or(0, |tls| tls.certificate.expires_unix());
+    telemetry.metrics.tls_certificate_expires(expires);
 }
 
 impl Drop for Proxy {

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::tls::Tls;
+
 /// Everything that the data path reads. Replaced as a whole on reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where admitted requests go.
     pub upstream: Upstream,
+    /// What client connections are accepted with; `None` without TLS.
+    pub tls: Option<Tls>,
     /// What a refused client is told.
     pub reject: Reject,
     /// How long each party may take.
@@ -103,7 +107,9 @@ pub enum Forwarded {
 /// How long each party may take. Zero never means "for ever" except where it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From accept to the first bytes of a protocol.
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake: Duration,
+    /// From accept, or the end of the TLS handshake, to the first bytes of a protocol.
     pub sniff: Duration,
     /// A request head, from its first byte.
     pub head: Duration,

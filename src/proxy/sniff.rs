@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 /// What an HTTP/2 client with prior knowledge says first (RFC 9113, section 3.4).
@@ -28,7 +27,7 @@ pub(super) enum Sniffed {
 }
 
 /// Reads until it is clear what the client speaks; what was read comes back with the answer.
-pub(super) async fn sniff(read: &mut OwnedReadHalf, limit: Duration) -> Sniffed {
+pub(super) async fn sniff(read: &mut (impl AsyncRead + Unpin), limit: Duration) -> Sniffed {
     let mut ahead = BytesMut::with_capacity(READ_AHEAD);
     let reading = async {
         loop {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::Telemetry;
-use super::labels::{ConnectionError, UpstreamError};
+use super::labels::{ConnectionError, TlsFailure, UpstreamError};
 use crate::admission::{Outcome, RejectReason};
 
 /// The longest path that an access line shows, in bytes.
@@ -87,6 +87,26 @@ pub fn connection_error(
             suppressed,
             detail = detail.to_string(),
             "cannot accept a connection"
+        );
+    }
+}
+
+/// A TLS handshake failed. At most one line per second and kind.
+pub fn tls_handshake_failed(
+    telemetry: &Telemetry,
+    kind: TlsFailure,
+    client: SocketAddr,
+    detail: &dyn Display,
+) {
+    telemetry.metrics.tls_failure(kind);
+    let (kind, label) = (kind as usize, kind.label());
+    if let Some(suppressed) = telemetry.throttles.tls[kind].pass(telemetry.age()) {
+        tracing::info!(
+            kind = label,
+            client = %client,
+            suppressed,
+            detail = detail.to_string(),
+            "a TLS handshake failed"
         );
     }
 }

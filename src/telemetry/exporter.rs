@@ -10,7 +10,9 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use super::labels::{CODES, ConnectionError, RESULTS, Source, UpstreamError};
+use super::labels::{
+    CODES, ConnectionError, HANDSHAKES, RESULTS, Source, TlsFailure, UpstreamError,
+};
 use super::log;
 use super::metrics::{Metrics, get};
 use super::names::{self, DEFAULT_CLASS, Kind, MetricSpec};
@@ -133,6 +135,7 @@ impl Exporter {
         exporter.describe();
         exporter.requests();
         exporter.connections();
+        exporter.tls();
         exporter.gate();
         exporter.life();
         exporter.process();
@@ -243,6 +246,28 @@ impl Exporter {
         self.counter(&names::UPSTREAM_RETRIES_TOTAL, &[], |metrics| {
             get(&metrics.counts().upstream_retries)
         });
+    }
+
+    fn tls(&mut self) {
+        for (at, kind) in HANDSHAKES.into_iter().enumerate() {
+            let labels = [("kind", kind)];
+            self.counter(&names::TLS_HANDSHAKES_TOTAL, &labels, move |metrics| {
+                get(&metrics.counts().tls_handshakes[at])
+            });
+        }
+        for (at, kind) in TlsFailure::ALL.into_iter().enumerate() {
+            let labels = [("kind", kind.label())];
+            self.counter(
+                &names::TLS_HANDSHAKE_ERRORS_TOTAL,
+                &labels,
+                move |metrics| get(&metrics.counts().tls_failures[at]),
+            );
+        }
+        self.gauge(
+            &names::TLS_CERTIFICATE_EXPIRY_SECONDS,
+            &[],
+            |metrics, _, _| get(&metrics.counts().tls_expires) as f64,
+        );
     }
 
     fn gate(&mut self) {

@@ -103,6 +103,52 @@ impl ConnectionError {
     }
 }
 
+/// How a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsFailure {
+    /// It was not done in time.
+    Timeout,
+    /// The client left in the middle of it.
+    Closed,
+    /// What came is not TLS: plain HTTP, or a scan.
+    NotTls,
+    /// The client broke the rules of TLS.
+    Protocol,
+    /// The client speaks TLS, but no version, cipher or application protocol that weir does.
+    Incompatible,
+    /// The client's certificate is missing or not good.
+    ClientCertificate,
+    /// The client refused: most often it does not trust weir's certificate.
+    Alert,
+}
+
+impl TlsFailure {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Timeout,
+        Self::Closed,
+        Self::NotTls,
+        Self::Protocol,
+        Self::Incompatible,
+        Self::ClientCertificate,
+        Self::Alert,
+    ];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::NotTls => "not_tls",
+            Self::Protocol => "protocol",
+            Self::Incompatible => "incompatible",
+            Self::ClientCertificate => "client_certificate",
+            Self::Alert => "alert",
+        }
+    }
+}
+
 /// How the upstream failed an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamError {
@@ -151,6 +197,9 @@ impl UpstreamError {
 
 /// The values of the `code` label.
 pub(super) const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The values of the `kind` label of TLS handshakes that succeeded.
+pub(super) const HANDSHAKES: [&str; 2] = ["full", "resumed"];
 
 /// The values of the `result` label of reloads: failed and succeeded.
 pub(super) const RESULTS: [&str; 2] = ["failed", "ok"];

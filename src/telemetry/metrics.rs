@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::histogram::{Family, Histogram};
-use super::labels::{CODES, ConnectionError, RESULTS, Source, UpstreamError, WaitEnd};
+use super::labels::{
+    CODES, ConnectionError, HANDSHAKES, RESULTS, Source, TlsFailure, UpstreamError, WaitEnd,
+};
 use super::names;
 use crate::admission::{Outcome, RejectReason};
 
@@ -31,6 +33,10 @@ pub(super) struct Counts {
     pub(super) responses: [[AtomicU64; CODES.len()]; Source::ALL.len()],
     pub(super) connections: AtomicU64,
     pub(super) connection_errors: [AtomicU64; ConnectionError::ALL.len()],
+    pub(super) tls_handshakes: [AtomicU64; HANDSHAKES.len()],
+    pub(super) tls_failures: [AtomicU64; TlsFailure::ALL.len()],
+    /// Seconds since the Unix epoch; 0 for none.
+    pub(super) tls_expires: AtomicU64,
     pub(super) upstream_connections: AtomicU64,
     pub(super) upstream_errors: [AtomicU64; UpstreamError::ALL.len()],
     pub(super) upstream_retries: AtomicU64,
@@ -176,6 +182,21 @@ impl Metrics {
     /// A client connection went wrong.
     pub fn connection_error(&self, kind: ConnectionError) {
         add(&self.counts.connection_errors[kind as usize]);
+    }
+
+    /// A TLS handshake succeeded.
+    pub fn tls_handshake(&self, is_resumed: bool) {
+        add(&self.counts.tls_handshakes[usize::from(is_resumed)]);
+    }
+
+    /// A TLS handshake failed.
+    pub fn tls_failure(&self, kind: TlsFailure) {
+        add(&self.counts.tls_failures[kind as usize]);
+    }
+
+    /// When the certificate in use expires, in seconds since the Unix epoch; 0 for none.
+    pub fn tls_certificate_expires(&self, unix: u64) {
+        self.counts.tls_expires.store(unix, Ordering::Relaxed);
     }
 
     /// A connection to the upstream was made.

@@ -165,6 +165,12 @@ metrics! {
         "Open client connections.";
     CONNECTION_ERRORS_TOTAL = Counter Count "weir_connection_errors_total" ["kind"]
         "Client connections that ended in an error, and heads that could not be read, by kind.";
+    TLS_HANDSHAKES_TOTAL = Counter Count "weir_tls_handshakes_total" ["kind"]
+        "TLS handshakes with clients that succeeded: full, or resumed from an earlier session.";
+    TLS_HANDSHAKE_ERRORS_TOTAL = Counter Count "weir_tls_handshake_errors_total" ["kind"]
+        "TLS handshakes with clients that failed, by kind.";
+    TLS_CERTIFICATE_EXPIRY_SECONDS = Gauge Seconds "weir_tls_certificate_expiry_seconds" []
+        "When the certificate in use expires, in seconds since the Unix epoch; 0 without TLS.";
     UPSTREAM_CONNECTIONS = Gauge Count "weir_upstream_connections" []
         "Open connections to the upstream, busy and idle.";
     UPSTREAM_ERRORS_TOTAL = Counter Count "weir_upstream_errors_total" ["kind"]

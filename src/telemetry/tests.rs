@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::labels::{CODES, RESULTS};
+use super::labels::{CODES, HANDSHAKES, RESULTS};
 use super::names::{self, Kind, MetricSpec, PHASES};
 use super::*;
 use crate::admission::{Outcome, UNITS_PER_TASK};
@@ -68,6 +68,12 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
     for kind in UpstreamError::ALL {
         expect("weir_upstream_errors_total", &[("kind", kind.label())]);
     }
+    for kind in HANDSHAKES {
+        expect("weir_tls_handshakes_total", &[("kind", kind)]);
+    }
+    for kind in TlsFailure::ALL {
+        expect("weir_tls_handshake_errors_total", &[("kind", kind.label())]);
+    }
     for result in RESULTS {
         expect("weir_config_reloads_total", &[("result", result)]);
     }
@@ -90,6 +96,7 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
         "weir_panics_total",
         "weir_log_lines_dropped_total",
         "weir_connections",
+        "weir_tls_certificate_expiry_seconds",
         "weir_upstream_connections",
         "weir_demand_ratio",
     ] {

@@ -34,6 +34,7 @@ fn prepared_with(
         forwarded,
         upstream_host: &HeaderValue::from_static("127.0.0.1:8080"),
         max_fields: 20,
+        tls: None,
     };
     check(parse(version, text), &hop).map(|head| head.rewrite(&hop))
 }
