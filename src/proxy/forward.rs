@@ -170,14 +170,17 @@ impl<'a> Sending<'a> {
             None => self.connect_http1(false).await?,
         };
         loop {
-            if !connection.sender.is_ready()
-                && self.bear(pin!(connection.sender.ready())).await?.is_err()
-            {
-                // First, so that its room is free for the next.
-                drop(connection);
-                shared.telemetry.metrics.upstream_retry();
-                connection = self.connect_http1(true).await?;
-                continue;
+            if !connection.sender.is_ready() {
+                let readiness = self.bear(pin!(connection.sender.ready())).await?;
+                if let Err(error) = readiness {
+                    // First, so that its room is free for the next.
+                    drop(connection);
+                    if !shared.may_retry(self.settings) {
+                        return Err(ProxyError::Broken(error));
+                    }
+                    connection = self.connect_http1(true).await?;
+                    continue;
+                }
             }
             let is_reused = connection.is_reused;
             let request = self.take_request(is_reused);
@@ -192,11 +195,10 @@ impl<'a> Sending<'a> {
             } else if !is_broken_off(error.error()) {
                 self.request = None;
             }
-            if self.request.is_none() || !is_reused {
+            if self.request.is_none() || !is_reused || !shared.may_retry(self.settings) {
                 return Err(classify(error.into_error(), self.upload.as_deref()));
             }
             exchange.drop_link();
-            shared.telemetry.metrics.upstream_retry();
             connection = self.connect_http1(true).await?;
         }
     }
@@ -232,12 +234,12 @@ impl<'a> Sending<'a> {
             } else {
                 self.request = None;
             }
-            if self.request.is_none() || retries == RETRIES_HTTP2 {
+            let is_last = self.request.is_none() || retries == RETRIES_HTTP2;
+            if is_last || !shared.may_retry(self.settings) {
                 return Err(classify(error.into_error(), self.upload.as_deref()));
             }
             retries += 1;
             exchange.retire_link();
-            shared.telemetry.metrics.upstream_retry();
         }
     }
 

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,12 +33,21 @@ const STREAM_WINDOW: u32 = 64 << 10;
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<Upload>,
     task: JoinHandle<()>,
+    /// The socket's.
+    room: Weak<Room>,
     /// Whether it has carried a request before, so that the backend may have closed it since.
     pub(super) is_reused: bool,
     pub(super) idle_since: Instant,
 }
 
 impl Http1 {
+    /// Counts no longer among the pool's connections.
+    pub(super) fn vacate(&self) {
+        if let Some(room) = self.room.upgrade() {
+            room.vacate();
+        }
+    }
+
     /// Cuts the connection and resolves once its socket is closed.
     pub(super) async fn cut(self) {
         self.task.abort();
@@ -95,6 +104,8 @@ impl Drop for Stream {
 pub(super) async fn connect_http1(settings: &Settings, room: Room) -> io::Result<Http1> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BUFFER);
+    let room = Arc::new(room);
+    let weak = Arc::downgrade(&room);
     let (sender, task) = match connect(&settings.upstream.address).await? {
         Socket::Tcp(stream) => handshake_http1(&builder, stream, room).await?,
         Socket::Unix(stream) => handshake_http1(&builder, stream, room).await?,
@@ -102,6 +113,7 @@ pub(super) async fn connect_http1(settings: &Settings, room: Room) -> io::Result
     Ok(Http1 {
         sender,
         task,
+        room: weak,
         is_reused: false,
         idle_since: Instant::now(),
     })
@@ -110,7 +122,7 @@ pub(super) async fn connect_http1(settings: &Settings, room: Room) -> io::Result
 async fn handshake_http1<S>(
     builder: &http1::Builder,
     stream: S,
-    room: Room,
+    room: Arc<Room>,
 ) -> io::Result<(http1::SendRequest<Upload>, JoinHandle<()>)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -135,6 +147,7 @@ pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result
         .max_header_list_size(settings.limits.header_bytes)
         .keep_alive_interval(settings.timeouts.h2_ping)
         .keep_alive_timeout(pong_timeout(settings.timeouts.h2_ping));
+    let room = Arc::new(room);
     let sender = match connect(&settings.upstream.address).await? {
         Socket::Tcp(stream) => handshake_http2(&builder, stream, room).await?,
         Socket::Unix(stream) => handshake_http2(&builder, stream, room).await?,
@@ -150,7 +163,7 @@ pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result
 async fn handshake_http2<S>(
     builder: &http2::Builder<PipeExecutor>,
     stream: S,
-    room: Room,
+    room: Arc<Room>,
 ) -> io::Result<http2::SendRequest<Upload>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -191,7 +204,7 @@ pin_project! {
         #[pin]
         stream: S,
         // Dropped after the socket.
-        _room: Room,
+        _room: Arc<Room>,
     }
 }
 
