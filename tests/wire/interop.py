@@ -10,7 +10,7 @@ from concurrent import futures
 
 import grpc
 
-from harness import Failure, check
+from harness import check, equal
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TONIC = ROOT / "target" / "wire-tonic" / "debug" / "weir-wire-tonic"
@@ -252,34 +252,66 @@ class Grpcio:
         }[case]()
 
 
-def by_grpcio(port, cases):
-    options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-        return {case: Grpcio(channel).run(case) for case in cases}
+class InProcess:
+    """The cases by grpcio, over one channel."""
+
+    def __init__(self, port, cases):
+        options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
+        self.cases = list(cases)
+
+    def next(self):
+        """What the next case came to. A `pause` ends when it is asked for what follows."""
+        if self.cases[0] == "pause":
+            self.cases.pop(0)
+        return Grpcio(self.channel).run(self.cases.pop(0))
+
+    def close(self):
+        self.channel.close()
 
 
-def by_program(command, port, cases, env=None):
+class Program:
     """The cases by a client that is a program of its own."""
-    check(pathlib.Path(command[-1]).exists(), f"{command[-1]} is missing: tests/run wire builds it")
-    command = [*map(str, command), f"127.0.0.1:{port}", *cases]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=25, check=False, env=os.environ | (env or {})
+
+    def __init__(self, command, port, cases):
+        check(pathlib.Path(command[-1]).exists(), f"{command[-1]} is missing: tests/run wire builds it")
+        check(NODE_MODULES.is_dir(), f"{NODE_MODULES} is missing: tests/run wire installs it")
+        self.cases = list(cases)
+        self.process = subprocess.Popen(
+            [*map(str, command), f"127.0.0.1:{port}", *cases],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"NODE_PATH": str(NODE_MODULES)},
         )
-    except subprocess.TimeoutExpired:
-        raise Failure(f"{command[0]} did not end within 25 s") from None
-    check(done.returncode == 0, f"{command[0]}: {done.returncode}: {done.stderr[-600:]}")
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["case"]: line["outcome"] for line in found}
+
+    def next(self):
+        if self.cases[0] == "pause":
+            self.cases.pop(0)
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        # Bounded by the case's own alarm.
+        line = self.process.stdout.readline()
+        check(line, f"{self.process.args[0]} ended with {self.process.poll()} before {self.cases[0]}")
+        said = json.loads(line)
+        equal(said["case"], self.cases.pop(0), "case")
+        return said["outcome"]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(5)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
-def by_tonic(port, cases):
-    return by_program([TONIC], port, cases)
+CLIENTS = {
+    "grpcio": InProcess,
+    "tonic": lambda port, cases: Program([TONIC], port, cases),
+    "grpc-js": lambda port, cases: Program(["node", CLIENT_JS], port, cases),
+}
 
 
-def by_grpc_js(port, cases):
-    check(NODE_MODULES.is_dir(), f"{NODE_MODULES} is missing: tests/run wire installs it")
-    return by_program(["node", CLIENT_JS], port, cases, {"NODE_PATH": str(NODE_MODULES)})
-
-
-CLIENTS = {"grpcio": by_grpcio, "tonic": by_tonic, "grpc-js": by_grpc_js}
+def outcomes(t, make, port, cases):
+    """What each case came to by a client of this make."""
+    client = t.keep(CLIENTS[make](port, cases))
+    return {case: client.next() for case in cases}

@@ -2,6 +2,7 @@
 // JSON per case: what the call came to. interop.py says what that should be.
 "use strict";
 
+const { once } = require("events");
 const path = require("path");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
@@ -141,6 +142,12 @@ async function main([address, ...names]) {
   const client = new Interop(address, plain, options);
   const absent = new Absent(address, plain, options);
   for (const name of names) {
+    // Goes on when it is told to.
+    if (name === "pause") {
+      await once(process.stdin, "data");
+      process.stdin.pause();
+      continue;
+    }
     const outcome = await CASES[name](client, absent);
     console.log(JSON.stringify({ case: name, outcome }));
   }

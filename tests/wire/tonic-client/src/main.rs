@@ -282,6 +282,13 @@ async fn main() {
         .expect("it listens");
     let mut client = Client(Grpc::new(channel));
     for case in arguments {
+        if case == "pause" {
+            // Goes on when it is told to; meanwhile the connection is served.
+            let line =
+                tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+            line.await.expect("no panic").expect("a line");
+            continue;
+        }
         let outcome = client.run(&case).await;
         println!("{}", json!({"case": case, "outcome": outcome}));
     }
