@@ -83,6 +83,8 @@ def test_a_drain_is_unavailable_on_all_three(t):
     next(call)
     weir.signal()
     eventually("no new connections", lambda: not accepts(weir.port))
+    # That of the open call stays.
+    eventually("those who idle have left", lambda: weir.total("weir_connections") == 1)
     for make, client in clients.items():
         equal(client.next()["code"], 14, f"{make}, in the drain")
     last.put(ask([2, 3]))
