@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(shown(Duration::from_nanos(99_999_999)), "99999999n");
         assert_eq!(shown(Duration::from_millis(100)), "100000u");
         assert_eq!(shown(Duration::from_millis(99_999)), "99999000u");
-        assert_eq!(shown(Duration::from_millis(100_000)), "100000m");
+        assert_eq!(shown(Duration::from_secs(100)), "100000m");
         assert_eq!(shown(Duration::from_secs(99_999_999)), "99999999S");
         assert_eq!(shown(Duration::MAX), "99999999H");
     }
@@ -128,7 +128,7 @@ mod tests {
             let left = Duration::from_nanos(nanos);
             let read = parse(show(left).as_bytes()).expect("our own words");
             prop_assert!(read <= left);
-            prop_assert!(left - read <= left / 99_999);
+            prop_assert!(left.saturating_sub(read) <= left / 99_999);
         }
     }
 }

@@ -265,7 +265,7 @@ async fn drain(
             (result, Some((initial, trailing)))
         }
     };
-    let mut outcome = ended(result.as_ref().map(|()| ()));
+    let mut outcome = ended(result.as_ref().copied());
     outcome["sizes"] = json!(sizes);
     (outcome, metadata)
 }
