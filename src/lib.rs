@@ -96,6 +96,13 @@
 //!   to take one, lock and all, is 133 of a request's 38,000 instructions.
 //! * Tunnels are told to end when two seconds of the drain are left, if `max_wait` is shorter: one
 //!   second would end with the drain itself.
+//! * The budget of weir's own retries is `[retry]`; `[retry_budget]` of the design is about retries
+//!   that clients send. Of the deadline stage there is what a gRPC call's own deadline asks for: it
+//!   is passed on with what is left, and one that passed in the queue is not forwarded (`expired`).
+//! * A tunnel whose permit was released is in no gauge of the gate, and counted as served when it
+//!   ends: `weir_tunnels` shows it meanwhile, and the drain waits for it.
+//! * h2's window of a whole connection is larger than its streams can fill: h2 takes half of it for
+//!   the cost of small frames that wait.
 //! * An upload of unknown length is charged to the queue as if all that may be read ahead of it
 //!   were there: 16 KiB on HTTP/1, one stream window on HTTP/2.
 

@@ -46,11 +46,13 @@ pub(super) fn status(admin: &Admin) -> Value {
             "sum_seconds": totals.service_sum.as_secs_f64(),
         },
         "connections": totals.connections,
+        "tunnels": totals.tunnels,
         "connection_errors": totals.connection_errors,
         "upstream": {
             "connections": totals.upstream_connections,
             "errors": totals.upstream_errors,
             "retries": totals.upstream_retries,
+            "retries_denied": totals.upstream_retries_denied,
         },
         "reload": {
             "last_ok": totals.last_reload_ok,

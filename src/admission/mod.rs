@@ -6,10 +6,12 @@
 
 mod outcome;
 mod reason;
+mod retry_budget;
 mod scheduler;
 mod units;
 
 pub use outcome::Outcome;
 pub use reason::RejectReason;
+pub use retry_budget::{RETRY_WINDOW_SECONDS, RetryBudget, RetryLimits};
 pub use scheduler::{Entry, Order, Pick, Scheduler, Waiter};
 pub use units::{Budget, BudgetError, Decimal, MAX_PERMITS, UNITS_PER_TASK};

@@ -11,6 +11,8 @@ pub enum RejectReason {
     QueueBytes,
     /// No permit came free within `queue.max_wait`.
     QueueWait,
+    /// The client's own deadline passed while it waited.
+    Expired,
     /// weir is shutting down and takes on nothing new.
     Draining,
     /// The gate is closed by a bug of weir's own.
@@ -19,11 +21,12 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, so that each one's series exists from the start.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoPermit,
         Self::QueueDepth,
         Self::QueueBytes,
         Self::QueueWait,
+        Self::Expired,
         Self::Draining,
         Self::Internal,
     ];
@@ -36,6 +39,7 @@ impl RejectReason {
             Self::QueueDepth => "queue_depth",
             Self::QueueBytes => "queue_bytes",
             Self::QueueWait => "queue_wait",
+            Self::Expired => "expired",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -45,7 +49,11 @@ impl RejectReason {
     #[must_use]
     pub const fn is_capacity(self) -> bool {
         match self {
-            Self::NoPermit | Self::QueueDepth | Self::QueueBytes | Self::QueueWait => true,
+            Self::NoPermit
+            | Self::QueueDepth
+            | Self::QueueBytes
+            | Self::QueueWait
+            | Self::Expired => true,
             Self::Draining | Self::Internal => false,
         }
     }

@@ -35,6 +35,12 @@ impl Decimal {
         self.digits > 0 && u128::from(self.digits) <= 10_u128.pow(self.scale)
     }
 
+    /// Whether the number is zero.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.digits == 0
+    }
+
     /// `floor(value × self)`.
     ///
     /// Exact: a `u64` times at most 15 significant digits fits a `u128`.

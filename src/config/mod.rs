@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use crate::admission::Budget;
 use crate::gate::Bounds;
 use crate::lifecycle::DrainSettings;
+use crate::proxy::TunnelPermit;
 use crate::telemetry::LogSettings;
 use crate::{admin, platform, proxy};
 
@@ -182,8 +183,12 @@ fn read(
         }
         _ => None,
     };
+    let tunnel_permit = settings::tunnel_permit(reader);
+    let retries = settings::retries(reader);
+    // Tunnels without permits are as many as clients make.
+    let is_bounded = tunnel_permit != Some(TunnelPermit::Release);
     let permits = budget.as_ref().map(Budget::permit_limit);
-    let limits = settings::limits(reader, machine, permits, warnings);
+    let limits = settings::limits(reader, machine, permits.filter(|_| is_bounded), warnings);
     let forwarded = settings::forwarded(reader);
     let drain = settings::drain(reader);
     let log = settings::log(reader);
@@ -210,6 +215,8 @@ fn read(
             timeouts: timeouts?,
             limits: limits?,
             forwarded: forwarded?,
+            tunnel_permit: tunnel_permit?,
+            retries: retries?,
             cancel_grace,
         },
         drain,

@@ -268,6 +268,19 @@ pub(super) fn fraction(text: &str) -> Parsed<Decimal> {
     }
 }
 
+/// A decimal in [0, 1].
+pub(super) fn share(text: &str) -> Parsed<Decimal> {
+    let remedy = "write a decimal from 0 to 1, such as 0.2";
+    let decimal: Decimal = text
+        .parse()
+        .map_err(|wrong| Complaint::new(format!("it is {wrong}"), remedy))?;
+    if decimal.is_zero() || decimal.is_fraction() {
+        Ok(decimal)
+    } else {
+        Err(Complaint::new("it is out of range", remedy))
+    }
+}
+
 /// A field that every reject carries.
 pub(super) fn reject_header(name: &str, value: &str) -> Parsed<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_str(name).map_err(|_| {

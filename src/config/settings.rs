@@ -10,10 +10,12 @@ use super::problem::Problem;
 use super::quantity;
 use super::reader::{Complaint, Reader};
 use crate::admin;
-use crate::admission::{Decimal, Order};
+use crate::admission::{Decimal, Order, RetryLimits};
 use crate::gate::{Bounds, Strategy};
 use crate::lifecycle::DrainSettings;
-use crate::proxy::{Forwarded, Limits, Reject, RetryAfter, Timeouts, Upstream, UpstreamProtocol};
+use crate::proxy::{
+    Forwarded, Limits, Reject, RetryAfter, Timeouts, TunnelPermit, Upstream, UpstreamProtocol,
+};
 use crate::telemetry::{LogFormat, LogSettings};
 
 const MI: u64 = 1 << 20;
@@ -180,6 +182,7 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
     let connect = timer("connect");
     let response_head = timer("response_head");
     let response_idle = timer("response_idle");
+    let tunnel_idle = timer("tunnel_idle");
     let write_stall = timer("write_stall");
     let keep_alive_idle = timer("keep_alive_idle");
     let h2_idle = timer("h2_idle");
@@ -196,6 +199,7 @@ pub(super) fn timeouts(reader: &mut Reader) -> Option<Timeouts> {
         connect: connect?,
         response_head: response_head?,
         response_idle: response_idle?,
+        tunnel_idle: tunnel_idle?,
         write_stall: write_stall?,
         keep_alive_idle: keep_alive_idle?,
         h2_idle: h2_idle?,
@@ -285,6 +289,25 @@ pub(super) fn forwarded(reader: &mut Reader) -> Option<Forwarded> {
         ("replace", Forwarded::Replace),
     ];
     reader.read("trust.forwarded", |text| parse::one_of(text, &choices))
+}
+
+/// What becomes of the permit of a tunnel.
+pub(super) fn tunnel_permit(reader: &mut Reader) -> Option<TunnelPermit> {
+    let choices = [
+        ("hold", TunnelPermit::Hold),
+        ("release", TunnelPermit::Release),
+    ];
+    reader.read("tunnel.permit", |text| parse::one_of(text, &choices))
+}
+
+/// How many requests may be sent to the backend again.
+pub(super) fn retries(reader: &mut Reader) -> Option<RetryLimits> {
+    let share = reader.read("retry.budget", parse::share);
+    let per_second = reader.read("retry.per_second", |text| parse::whole(text, &(0..=10_000)));
+    Some(RetryLimits {
+        share: share?,
+        per_second: per_second?,
+    })
 }
 
 /// The phases of going, and how long a permit outlives its client.

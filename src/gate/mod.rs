@@ -228,6 +228,12 @@ impl Gate {
     /// Decides on a request that costs `cost` of the backend's memory and, while it waits,
     /// `bytes` of weir's own.
     pub fn arrive(&self, cost: Cost, bytes: u64) -> Arrival {
+        self.arrive_before(None, cost, bytes)
+    }
+
+    /// The same for somebody who gives up then, if that is before the bounds do: the wait ends in
+    /// [`RejectReason::QueueWait`] in both cases.
+    pub fn arrive_before(&self, give_up: Option<Instant>, cost: Cost, bytes: u64) -> Arrival {
         let core = &self.core;
         match core.state.load(Ordering::Acquire) {
             OPEN => {}
@@ -249,7 +255,8 @@ impl Gate {
         }
         // Before the reservation: between it and the ticket nothing may panic, or the room is lost.
         let arrived = (core.clock)();
-        let deadline = deadline(arrived, bounds.max_wait);
+        let most = deadline(arrived, bounds.max_wait);
+        let deadline = give_up.map_or(most, |give_up| give_up.min(most));
         match core
             .queued
             .try_add(bytes, bounds.max_depth, bounds.max_bytes)

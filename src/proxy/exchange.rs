@@ -161,6 +161,17 @@ impl Exchange {
         self.cancel_grace = Duration::ZERO;
     }
 
+    /// A tunnel that goes on without a permit: neither it nor its connection to the backend counts
+    /// any longer. First the connection, so that who gets the permit finds room for one.
+    pub(super) fn release(&mut self) {
+        if let Link::Http1(connection) = &self.link {
+            connection.vacate();
+        }
+        self.record().finish(Outcome::Served);
+        self.cancel_grace = Duration::ZERO;
+        self.permit = None;
+    }
+
     /// The tunnel is over.
     pub(super) fn tunnel_ended(mut self) {
         self.record().finish(Outcome::Served);

@@ -185,16 +185,16 @@ impl<'a> Sending<'a> {
                 Err(error) => error,
             };
             let unsent = error.take_message();
-            let goes_on = is_reused && (unsent.is_some() || is_broken_off(error.error()));
-            if !goes_on || (unsent.is_none() && self.request.is_none()) {
+            let may_repeat = self.request.is_some() && is_broken_off(error.error());
+            let goes_on =
+                is_reused && (unsent.is_some() || may_repeat && shared.may_retry(self.settings));
+            if !goes_on {
                 return Err(classify(error.into_error(), self.upload.as_deref()));
             }
             // First, so that its room is free for the next.
             exchange.drop_link();
             is_repeat = unsent.is_none();
-            if is_repeat {
-                shared.telemetry.metrics.upstream_retry();
-            } else {
+            if !is_repeat {
                 self.request = unsent;
             }
         }
@@ -231,12 +231,12 @@ impl<'a> Sending<'a> {
             } else {
                 self.request = None;
             }
-            if self.request.is_none() || retries == RETRIES_HTTP2 {
+            let is_last = self.request.is_none() || retries == RETRIES_HTTP2;
+            if is_last || !shared.may_retry(self.settings) {
                 return Err(classify(error.into_error(), self.upload.as_deref()));
             }
             retries += 1;
             exchange.retire_link();
-            shared.telemetry.metrics.upstream_retry();
         }
     }
 

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
@@ -13,10 +14,11 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Connection;
 use super::client::Client;
+use super::deadline;
 use super::error::ClientGone;
 use super::exchange::Exchange;
 use super::forward::{ClientSide, Sending, relay};
-use super::headers::{self, CheckedHead};
+use super::headers::{self, CheckedHead, ForwardHead, Hop};
 use super::record::Record;
 use super::respond::{self, Dialect, ResponseBody};
 use super::settings::Settings;
@@ -88,11 +90,12 @@ pub(super) async fn handle(
     };
 
     let admitted = record.admitted_at();
+    let left = record.left_after_wait();
     let mut exchange = Exchange::new(permit, record, settings.cancel_grace);
     let mut sending = Sending::new(
         &connection,
         &settings,
-        head.rewrite(&connection.hop(&settings)),
+        rewrite(head, &connection.hop(&settings), left),
         body,
         dialect.is_grpc,
         admitted,
@@ -140,6 +143,9 @@ fn arrive(
     let expects = request.headers().contains_key(http::header::EXPECT);
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
+    if dialect.is_grpc {
+        record.give_up_at(deadline::of(&head.headers, record.arrived_at()));
+    }
     match headers::check(head, &connection.hop(settings)) {
         Ok(head) => Ok(Arrived {
             record,
@@ -156,6 +162,15 @@ fn arrive(
     }
 }
 
+/// Rewrites the head for the backend, which is told what the wait has left of a call's time.
+fn rewrite(head: CheckedHead, hop: &Hop<'_>, left: Option<Duration>) -> ForwardHead {
+    let mut head = head.rewrite(hop);
+    if let Some(left) = left {
+        deadline::forward(&mut head.headers, left);
+    }
+    head
+}
+
 enum Admission {
     Admitted(Permit),
     Rejected(RejectReason),
@@ -163,11 +178,15 @@ enum Admission {
     Abandoned,
 }
 
-/// Asks the gate, and waits if it says so, for as long as the client does.
+/// Asks the gate, and waits if it says so, for as long as the client does. What has no time left is
+/// not passed on.
 async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) -> Admission {
     let gate = &connection.shared.gate;
     let client = &connection.client;
-    match gate.arrive(Cost::Task, queued_bytes(client, body)) {
+    if record.is_born_expired() {
+        return Admission::Rejected(RejectReason::Expired);
+    }
+    match gate.arrive_before(record.deadline(), Cost::Task, queued_bytes(client, body)) {
         Arrival::Admitted(permit) => {
             record.admitted(false);
             Admission::Admitted(permit)
@@ -182,6 +201,9 @@ async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) ->
             match granted {
                 // It may have left since the last look; then its permit goes to the next.
                 Ok(_) if client.is_gone() => Admission::Abandoned,
+                Ok(_) | Err(RejectReason::QueueWait) if record.has_expired() => {
+                    Admission::Rejected(RejectReason::Expired)
+                }
                 Ok(permit) => {
                     record.admitted(true);
                     Admission::Admitted(permit)

@@ -25,6 +25,7 @@
 mod client;
 mod client_io;
 mod connection;
+mod deadline;
 mod drain;
 mod error;
 mod exchange;
@@ -42,6 +43,7 @@ mod place;
 mod pool;
 mod record;
 mod respond;
+mod retries;
 mod settings;
 mod sniff;
 mod stage;
@@ -55,8 +57,8 @@ mod wire;
 mod worker;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -64,6 +66,7 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::admission::RetryBudget;
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
@@ -73,8 +76,8 @@ pub use listen::bind;
 use pace::Pace;
 use pool::Pool;
 pub use settings::{
-    Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, Upstream, UpstreamAddress,
-    UpstreamProtocol,
+    Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, TunnelPermit, Upstream,
+    UpstreamAddress, UpstreamProtocol,
 };
 use stage::{Progress, Stage};
 pub use tls::{
@@ -101,6 +104,7 @@ struct Shared {
     settings: ArcSwap<Settings>,
     pool: Arc<Pool>,
     pace: Pace,
+    retries: Mutex<RetryBudget>,
     progress: Progress,
     /// Requests in progress: neither answered nor let go.
     requests: AtomicU64,
@@ -164,6 +168,7 @@ impl Proxy {
             settings: ArcSwap::from_pointee(settings),
             pool: Arc::new(pool),
             pace: Pace::default(),
+            retries: Mutex::default(),
             progress: Progress::new(),
             requests: AtomicU64::new(0),
             place_freed: Notify::new(),

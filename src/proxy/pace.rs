@@ -46,10 +46,11 @@ impl Pace {
         self.spread(millis).div_ceil(1000)
     }
 
-    /// A time spread by a factor of 0.5 to 1.5.
+    /// A time spread by a tenth either way, so that what began together does not end together.
     pub(super) fn jittered(&self, time: Duration) -> Duration {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX >> 12);
-        Duration::from_millis(self.spread(millis))
+        let tenth = millis / 10;
+        Duration::from_millis(millis - tenth + self.draw() % (2 * tenth + 1))
     }
 
     fn spread(&self, millis: u64) -> u64 {
@@ -83,6 +84,18 @@ mod tests {
         assert!((15..=45).contains(&most));
         let least = pace.jittered_seconds(Duration::ZERO);
         assert!((1..=2).contains(&least));
+    }
+
+    #[test]
+    fn an_age_is_spread_by_a_tenth_either_way() {
+        let pace = Pace::default();
+        let drawn: Vec<u128> = (0..200)
+            .map(|_| pace.jittered(Duration::from_secs(10)).as_millis())
+            .collect();
+        assert!(drawn.iter().all(|millis| (9000..=11_000).contains(millis)));
+        assert!(drawn.iter().any(|millis| *millis < 9200));
+        assert!(drawn.iter().any(|millis| *millis > 10_800));
+        assert_eq!(pace.jittered(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,13 +48,24 @@ struct Shard {
 #[derive(Debug)]
 pub(super) struct Room {
     pool: Arc<Pool>,
+    is_vacated: AtomicBool,
+}
+
+impl Room {
+    /// Gives the right to another connection although this one stays open: a tunnel without a
+    /// permit.
+    pub(super) fn vacate(&self) {
+        if !self.is_vacated.swap(true, Ordering::AcqRel) {
+            self.pool.open.fetch_sub(1, Ordering::AcqRel);
+            self.pool.freed.notify_one();
+        }
+    }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.pool.open.fetch_sub(1, Ordering::AcqRel);
         self.pool.metrics.upstream_closed();
-        self.pool.freed.notify_one();
+        self.vacate();
     }
 }
 
@@ -258,7 +269,10 @@ impl Pool {
             })
             .ok()?;
         self.metrics.upstream_opened();
-        Some(Room { pool: self.clone() })
+        Some(Room {
+            pool: self.clone(),
+            is_vacated: AtomicBool::new(false),
+        })
     }
 
     async fn within<T>(

@@ -20,6 +20,8 @@ pub(super) struct Record {
     /// For the access log; `None` if there is none.
     target: Option<(Method, Uri)>,
     arrived: Instant,
+    /// When its client gives up, if that is known.
+    deadline: Option<Instant>,
     admitted: Option<Instant>,
     outcome: Option<Outcome>,
     ended: Option<Instant>,
@@ -36,6 +38,7 @@ impl Record {
         Self {
             target: is_logged.then(|| (request.method().clone(), request.uri().clone())),
             arrived: shared.now(),
+            deadline: None,
             admitted: None,
             outcome: None,
             ended: None,
@@ -48,6 +51,39 @@ impl Record {
     /// The connection that the request came on.
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    /// When its head was complete.
+    pub(super) fn arrived_at(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Its client has said how long it waits.
+    pub(super) fn give_up_at(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// When its client gives up, if that is known.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether its client gave it no time at all.
+    pub(super) fn is_born_expired(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= self.arrived)
+    }
+
+    /// Whether its client has given up by now.
+    pub(super) fn has_expired(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= self.shared().now())
+    }
+
+    /// What the wait has left of its client's time; `None` if it did not wait or has all of it.
+    pub(super) fn left_after_wait(&self) -> Option<Duration> {
+        let admitted = self.admitted.filter(|admitted| *admitted > self.arrived)?;
+        Some(self.deadline?.saturating_duration_since(admitted))
     }
 
     /// When it got its permit, or arrived.
@@ -73,7 +109,7 @@ impl Record {
     /// Refused, after a wait or at once.
     pub(super) fn reject(&mut self, reason: RejectReason, status: u16) {
         let now = self.shared().now();
-        if reason == RejectReason::QueueWait {
+        if matches!(reason, RejectReason::QueueWait | RejectReason::Expired) {
             self.end_wait(WaitEnd::Rejected, now);
         }
         self.reason = Some(reason);

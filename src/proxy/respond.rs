@@ -118,6 +118,7 @@ pub(super) fn rejected(
     let words = RejectWords::of(reason);
     let mut response = if dialect.is_grpc {
         let code = match reason {
+            RejectReason::Expired => 4,
             RejectReason::Draining => 14,
             RejectReason::Internal => 13,
             _ => settings.grpc_status,
@@ -317,6 +318,11 @@ impl RejectWords {
             RejectReason::QueueWait => reject_words!(
                 "queue_wait",
                 "no room came free in time",
+                "connection_limit_reached"
+            ),
+            RejectReason::Expired => reject_words!(
+                "expired",
+                "the deadline passed before there was room",
                 "connection_limit_reached"
             ),
             RejectReason::Draining => reject_words!(

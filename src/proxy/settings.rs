@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::tls::Tls;
+use crate::admission::RetryLimits;
 
 /// Everything that the data path reads. Replaced as a whole on reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub struct Settings {
     pub limits: Limits,
     /// What becomes of forwarding fields that the client sent.
     pub forwarded: Forwarded,
+    /// What becomes of the permit of a request that switched protocols.
+    pub tunnel_permit: TunnelPermit,
+    /// How many requests may be sent again, all together.
+    pub retries: RetryLimits,
     /// How long a permit stays after a client that left mid-request: memory is not free at
     /// disconnect.
     pub cancel_grace: Duration,
@@ -104,6 +109,16 @@ pub enum Forwarded {
     Replace,
 }
 
+/// What becomes of the permit of a request that switched protocols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TunnelPermit {
+    /// Held until the tunnel ends: an open tunnel costs the backend as much as a request.
+    #[default]
+    Hold,
+    /// Returned once both sides have switched; the tunnel does not count from then on.
+    Release,
+}
+
 /// How long each party may take. Zero never means "for ever" except where it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -119,8 +134,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From a request sent to its response head.
     pub response_head: Duration,
-    /// Between bytes of a response body, and between bytes of a tunnel.
+    /// Between bytes of a response body.
     pub response_idle: Duration,
+    /// Between bytes of a tunnel, in either direction.
+    pub tunnel_idle: Duration,
     /// A client that does not read what is sent to it.
     pub write_stall: Duration,
     /// A client connection between requests, on HTTP/1.1.

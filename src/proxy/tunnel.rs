@@ -1,4 +1,5 @@
-//! After a matching 101: bytes both ways, until one side is done. The permit stays held.
+//! After a matching 101: bytes both ways, until one side is done. The permit stays held, unless
+//! `tunnel.permit` releases it.
 
 use std::future::Future;
 use std::io;
@@ -16,8 +17,9 @@ use tokio::time::{Instant, sleep_until};
 use super::exchange::Exchange;
 use super::headers::prepare_response;
 use super::respond::ResponseBody;
-use super::settings::Settings;
+use super::settings::{Settings, TunnelPermit};
 use super::stage::Stage;
+use crate::telemetry::Metrics;
 
 /// Read at a time, in each direction.
 const CHUNK: usize = 16 << 10;
@@ -39,17 +41,22 @@ pub(super) fn is_wanted(wanted: Option<&HeaderValue>, response: &HeaderMap) -> b
 /// Passes the 101 on, and tunnels once both sides have switched.
 pub(super) fn open(
     settings: &Settings,
-    exchange: Exchange,
+    mut exchange: Exchange,
     on_upgrade: OnUpgrade,
     mut response: Response<Incoming>,
 ) -> Response<ResponseBody> {
     let upstream = hyper::upgrade::on(&mut response);
-    let idle = settings.timeouts.response_idle;
+    let idle = settings.timeouts.tunnel_idle;
+    let permit = settings.tunnel_permit;
     tokio::spawn(async move {
         let connection = exchange.connection().clone();
         let client = &connection.client;
         match tokio::try_join!(on_upgrade, upstream) {
             Ok((downstream, upstream)) => {
+                let _counted = Counted::new(&connection.shared.telemetry.metrics);
+                if permit == TunnelPermit::Release {
+                    exchange.release();
+                }
                 let mut stage = connection.shared.progress.changes();
                 let ended = relay(
                     TokioIo::new(downstream),
@@ -73,6 +80,22 @@ pub(super) fn open(
     let (mut head, _) = response.into_parts();
     prepare_response(&mut head, true);
     Response::from_parts(head, ResponseBody::Own(None))
+}
+
+/// An open tunnel in the metrics.
+struct Counted<'a>(&'a Metrics);
+
+impl<'a> Counted<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.tunnel_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.tunnel_closed();
+    }
 }
 
 /// When a byte last passed in either direction, and how long silence may last.

@@ -117,6 +117,7 @@ async fn work(
                 beat.store(shared.millis(), Ordering::Relaxed);
                 let idle = shared.settings.load().timeouts.upstream_idle;
                 shared.pool.expire(number, idle);
+                shared.observe_requests();
             }
         }
     }

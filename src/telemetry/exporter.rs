@@ -246,6 +246,12 @@ impl Exporter {
         self.counter(&names::UPSTREAM_RETRIES_TOTAL, &[], |metrics| {
             get(&metrics.counts().upstream_retries)
         });
+        self.counter(&names::UPSTREAM_RETRIES_DENIED_TOTAL, &[], |metrics| {
+            get(&metrics.counts().upstream_retries_denied)
+        });
+        self.gauge(&names::TUNNELS, &[], |metrics, _, _| {
+            get(&metrics.counts().tunnels) as f64
+        });
     }
 
     fn tls(&mut self) {

@@ -40,6 +40,8 @@ pub(super) struct Counts {
     pub(super) upstream_connections: AtomicU64,
     pub(super) upstream_errors: [AtomicU64; UpstreamError::ALL.len()],
     pub(super) upstream_retries: AtomicU64,
+    pub(super) upstream_retries_denied: AtomicU64,
+    pub(super) tunnels: AtomicU64,
     pub(super) reloads: [AtomicU64; RESULTS.len()],
     pub(super) last_reload_failed: AtomicBool,
     pub(super) panics: AtomicU64,
@@ -60,8 +62,12 @@ pub struct Totals {
     pub connections: u64,
     /// Open connections to the upstream.
     pub upstream_connections: u64,
+    /// Tunnels open.
+    pub tunnels: u64,
     /// Requests sent again on a fresh connection.
     pub upstream_retries: u64,
+    /// Requests not sent again because the retry budget was spent.
+    pub upstream_retries_denied: u64,
     /// Exchanges that the upstream failed, of every kind.
     pub upstream_errors: u64,
     /// Errors on client connections, of every kind.
@@ -219,6 +225,27 @@ impl Metrics {
         add(&self.counts.upstream_retries);
     }
 
+    /// A request was not sent again: too many have been.
+    pub fn upstream_retry_denied(&self) {
+        add(&self.counts.upstream_retries_denied);
+    }
+
+    /// Both sides have switched protocols.
+    pub fn tunnel_opened(&self) {
+        add(&self.counts.tunnels);
+    }
+
+    /// A tunnel is over.
+    pub fn tunnel_closed(&self) {
+        sub(&self.counts.tunnels);
+    }
+
+    /// How many requests have been admitted.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        self.cost.count()
+    }
+
     /// A panic was caught.
     pub fn panicked(&self) {
         add(&self.counts.panics);
@@ -241,7 +268,9 @@ impl Metrics {
             service_sum: Duration::from_nanos(self.service.sum()),
             connections: self.connections(),
             upstream_connections: get(&counts.upstream_connections),
+            tunnels: get(&counts.tunnels),
             upstream_retries: get(&counts.upstream_retries),
+            upstream_retries_denied: get(&counts.upstream_retries_denied),
             upstream_errors: counts.upstream_errors.iter().map(get).sum(),
             connection_errors: counts.connection_errors.iter().map(get).sum(),
             reloads_failed: get(&counts.reloads[0]),

@@ -177,6 +177,10 @@ metrics! {
         "Exchanges that the upstream did not complete, by kind.";
     UPSTREAM_RETRIES_TOTAL = Counter Count "weir_upstream_retries_total" []
         "Requests sent again on a fresh connection because the pooled one was stale.";
+    UPSTREAM_RETRIES_DENIED_TOTAL = Counter Count "weir_upstream_retries_denied_total" []
+        "Requests that met a stale connection and were not sent again because the retry budget was spent.";
+    TUNNELS = Gauge Count "weir_tunnels" []
+        "Open tunnels (WebSocket and other upgrades), with a permit or without.";
     CONFIG_RELOAD_SUCCESS = Gauge Count "weir_config_reload_success" []
         "Whether the last reading of the configuration succeeded: 1 or 0.";
     CONFIG_RELOADS_TOTAL = Counter Count "weir_config_reloads_total" ["result"]

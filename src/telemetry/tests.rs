@@ -93,6 +93,8 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
         "weir_upstream_first_byte_seconds_sum",
         "weir_request_cost_bytes_bucket{le=\"4294967296\"}",
         "weir_upstream_retries_total",
+        "weir_upstream_retries_denied_total",
+        "weir_tunnels",
         "weir_panics_total",
         "weir_log_lines_dropped_total",
         "weir_connections",
@@ -184,6 +186,8 @@ fn counters_show_the_counts() {
     metrics.connection_error(ConnectionError::TooLarge);
     metrics.upstream_error(UpstreamError::ConnectTimeout);
     metrics.upstream_retry();
+    metrics.upstream_retry_denied();
+    metrics.tunnel_opened();
     metrics.panicked();
     metrics.reload(false);
     metrics.queue_wait(WaitEnd::Granted, Duration::from_millis(2));
@@ -215,6 +219,8 @@ fn counters_show_the_counts() {
     check("weir_connection_errors_total{kind=\"too_large\"}", 1.0);
     check("weir_upstream_errors_total{kind=\"connect_timeout\"}", 1.0);
     check("weir_upstream_retries_total", 1.0);
+    check("weir_upstream_retries_denied_total", 1.0);
+    check("weir_tunnels", 1.0);
     check("weir_panics_total", 1.0);
     check("weir_config_reload_success", 0.0);
     check("weir_config_reloads_total{result=\"failed\"}", 1.0);

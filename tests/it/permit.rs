@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::support::client::{Answer, Client, Content, get, post};
-use super::support::raw::{Leave, Raw, RawBackend};
+use super::support::raw::{Leave, Raw, RawBackend, UPGRADE};
 use super::support::{SOON, Setup, Weir, backend, eventually};
 
 /// What is promised for a client that leaves, and what one look costs on a busy machine.
@@ -114,9 +114,7 @@ async fn held_while_the_tunnel_is_open() {
         .set("queue.max_wait", "20s")
         .start()
         .await;
-    let ask = "GET /?upgrade=1 HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\n\
-        upgrade: websocket\r\n\r\n";
-    let mut tunnel = Raw::with(weir.data, ask).await;
+    let mut tunnel = Raw::with(weir.data, UPGRADE).await;
     assert_eq!(tunnel.head().await.status, 101);
     for words in ["ping", "pong"] {
         tunnel.send(words).await;
@@ -128,6 +126,39 @@ async fn held_while_the_tunnel_is_open() {
     drop(tunnel);
     is_served(next).await;
     weir.assert_at_rest(2).await;
+}
+
+/// Fails when the permit is released and the connection's place in the pool is not: then who comes
+/// next finds no room for a connection of its own (tried).
+#[tokio::test]
+async fn released_with_the_101_if_wanted() {
+    let backend = backend().await;
+    let weir = Setup::new(&backend, 1)
+        .set("tunnel.permit", "release")
+        .start()
+        .await;
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        let mut tunnel = Raw::with(weir.data, UPGRADE).await;
+        assert_eq!(tunnel.head().await.status, 101);
+        tunnels.push(tunnel);
+        weir.until_at(0, 0).await;
+    }
+    let answer = Client::http1(weir.data).await.get("/next").await;
+    assert_eq!(answer.expect("an answer").status, 200);
+    let metrics = weir.metrics().await;
+    assert_eq!(metrics.sum("weir_tunnels"), 3);
+    assert!(metrics.sum("weir_upstream_connections") >= 3, "still open");
+    for tunnel in &mut tunnels {
+        tunnel.send("more").await;
+        assert_eq!(tunnel.take(4).await, b"more");
+    }
+    drop(tunnels);
+    weir.assert_at_rest(4).await;
+    weir.until("no tunnel", SOON, async |weir| {
+        weir.metrics().await.sum("weir_tunnels") == 0
+    })
+    .await;
 }
 
 /// A request of a client that will leave, and how the backend knows that it runs.

@@ -55,6 +55,38 @@ async fn stale(closes: Closes) -> (RawBackend, Arc<Mutex<HashMap<String, u32>>>)
     (backend, seen)
 }
 
+/// Fails when the budget is not asked (tried): then every GET is served.
+#[tokio::test]
+async fn retries_stay_within_their_budget() {
+    for (closes, per_second) in [(Closes::Reused, 0), (Closes::Reused, 1), (Closes::Idle, 0)] {
+        let (backend, _) = stale(closes).await;
+        let weir = Setup::to(&format!("http://{}", backend.address), 1)
+            .set("retry.budget", "0")
+            .set("retry.per_second", &per_second.to_string())
+            .start()
+            .await;
+        let mut client = Client::http1(weir.data).await;
+        let mut statuses = Vec::new();
+        // In less than the ten seconds that the budget looks back on.
+        for _ in 0..30 {
+            let answer = client.get("/").await.expect("an answer");
+            statuses.push(answer.status.as_u16());
+        }
+        let bad = statuses.iter().filter(|status| **status == 502).count() as u64;
+        let metrics = weir.metrics().await;
+        let retries = metrics.sum("weir_upstream_retries_total");
+        let denied = metrics.sum("weir_upstream_retries_denied_total");
+        assert_eq!(denied, bad, "{statuses:?}");
+        if let Closes::Reused = closes {
+            assert_eq!(retries, 10 * per_second, "{statuses:?}");
+            assert!(denied > 5, "{statuses:?}");
+        } else {
+            assert_eq!(retries, 0, "{statuses:?}");
+        }
+        weir.assert_at_rest(30).await;
+    }
+}
+
 /// Fails when a POST is repeated like a GET, and when nothing is (both tried).
 #[tokio::test]
 async fn stale_connections_lose_no_get_and_double_no_post() {

@@ -10,8 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use super::limits::HELLO;
-use super::support::client::{Client, Content, post};
-use super::support::raw::{Raw, get};
+use super::support::client::{Client, Content, get as http_get, post};
+use super::support::raw::{Raw, UPGRADE, get};
 use super::support::{SOON, Setup, Weir, backend, eventually};
 use weir::load::backend::Backend;
 
@@ -244,7 +244,7 @@ async fn h2_ping() {
     weir.assert_at_rest(2).await;
 }
 
-/// Spread by a factor of 0.5 to 1.5. On HTTP/1.1 the next response tells.
+/// Spread by a tenth either way. On HTTP/1.1 the next response tells.
 #[tokio::test]
 async fn connection_age() {
     let backend = backend().await;
@@ -265,13 +265,63 @@ async fn connection_age() {
         }
     }
     assert_eq!(raw.rest().await, b"");
-    assert_took(begun, Duration::from_millis(500));
+    assert_took(begun, Duration::from_millis(900));
     let begun = Instant::now();
     let mut client = Client::http2(weir.data).await;
     assert_eq!(client.get("/").await.expect("an answer").status, 200);
     eventually("told to go", SOON, || client.is_closed()).await;
-    assert_took(begun, Duration::from_millis(500));
+    assert_took(begun, Duration::from_millis(900));
     weir.assert_at_rest(sent + 1).await;
+}
+
+/// What is on an HTTP/2 connection that has grown old is served to its end, and nothing more.
+#[tokio::test]
+async fn connection_age_gives_streams_time_to_finish() {
+    let backend = backend().await;
+    let weir = Setup::new(&backend, 2)
+        .set("timeouts.connection_age", "1s")
+        .start()
+        .await;
+    let begun = Instant::now();
+    let client = Client::http2(weir.data).await;
+    let (pieces, body) = Content::pieces();
+    let mut sharing = client.share();
+    let upload = tokio::spawn(async move { sharing.answer(post("/", body)).await });
+    weir.until_at(1, 0).await;
+    let mut sent = 1;
+    let mut others = client.share();
+    while let Some(answer) = others
+        .answer_unless_told_to_go(http_get("/?sleep_ms=20"))
+        .await
+    {
+        assert_eq!(answer.expect("it was sent").status, 200);
+        sent += 1;
+    }
+    assert_took(begun, Duration::from_millis(900));
+    assert_eq!(weir.in_flight().await, 1, "the first stream goes on");
+    pieces.send(Bytes::from_static(b"the rest")).expect("open");
+    drop(pieces);
+    let answer = upload.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status, 200);
+    weir.until("the connection is closed", SOON, async |weir| {
+        weir.metrics().await.sum("weir_connections") == 0
+    })
+    .await;
+    weir.assert_at_rest(sent).await;
+}
+
+/// Counted apart from responses: the one timer must not end what the other is for.
+#[tokio::test]
+async fn tunnel_idle() {
+    let (_backend, weir) = weir_with("timeouts.tunnel_idle").await;
+    let begun = Instant::now();
+    let mut tunnel = Raw::with(weir.data, UPGRADE).await;
+    assert_eq!(tunnel.head().await.status, 101);
+    tunnel.send("ping").await;
+    assert_eq!(tunnel.take(4).await, b"ping");
+    assert_eq!(tunnel.rest().await, b"");
+    assert_took(begun, SET);
+    weir.assert_at_rest(1).await;
 }
 
 /// Looked at once a second.

@@ -217,6 +217,7 @@ class H2Backend(Plain):
 
     def __init__(self, handler):
         self.h2_requests = 0
+        self.h2_heads = []  # the fields of each request
         super().__init__(handler)
 
     def serve(self, sock):
@@ -232,6 +233,9 @@ class H2Backend(Plain):
                         if isinstance(event, h2.events.RequestReceived):
                             with self.lock:
                                 self.h2_requests += 1
+                                self.h2_heads.append(
+                                    [(n.decode(), v.decode()) for n, v in event.headers]
+                                )
                             over = self.handler(connection, event.stream_id) or over
                     sock.sendall(connection.data_to_send())
                 # Unread bytes would make the end a reset, which outruns the last answer.

@@ -12,6 +12,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response};
@@ -37,6 +38,8 @@ pub(in crate::proxy) struct Http1 {
     sender: SendRequest<Upload>,
     driver: Driver,
     bell: Bell,
+    /// The socket's.
+    room: Weak<Room>,
     /// Whether it has carried a request before, so that the backend may have closed it since.
     pub(in crate::proxy) is_reused: bool,
     pub(in crate::proxy) idle_since: Instant,
@@ -57,6 +60,8 @@ type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// Connects and shakes hands.
 pub(in crate::proxy) async fn connect(settings: &Settings, room: Room) -> io::Result<Http1> {
+    let room = Arc::new(room);
+    let weak = Arc::downgrade(&room);
     let socket = socket::connect(&settings.upstream.address, room).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BUFFER)
@@ -67,6 +72,7 @@ pub(in crate::proxy) async fn connect(settings: &Settings, room: Room) -> io::Re
         sender,
         driver: Driver::Holder(Box::pin(connection.with_upgrades())),
         bell: Bell::new(),
+        room: weak,
         is_reused: false,
         idle_since: Instant::now(),
     })
@@ -138,6 +144,13 @@ impl Http1 {
             })),
             other => other,
         };
+    }
+
+    /// Counts no longer among the pool's connections.
+    pub(in crate::proxy) fn vacate(&self) {
+        if let Some(room) = self.room.upgrade() {
+            room.vacate();
+        }
     }
 
     /// Cuts the connection and resolves once its socket is closed.

@@ -15,9 +15,14 @@ use crate::proxy::pool::Room;
 use crate::proxy::settings::Settings;
 use crate::proxy::upload::Upload;
 
-/// Stream and connection windows towards the backend: what of a response may wait in weir for a
-/// slow client.
+/// What of a response may wait in weir for a slow client.
 const STREAM_WINDOW: u32 = 64 << 10;
+
+/// The same of all responses on one connection. More than the streams together can fill, because
+/// h2 takes half of it for the cost of small frames that wait: at 251 bytes for each empty gRPC
+/// message, a full stream of them costs 3.2 MiB, so ten clients that read none of them are borne,
+/// and then the connection is cut as if the backend were attacking (h2#944).
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// An HTTP/2 connection, shared by many requests.
 #[derive(Debug)]
@@ -69,11 +74,11 @@ pub(in crate::proxy) async fn connect(settings: &Settings, room: Room) -> io::Re
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW * crate::proxy::pool::STREAMS_PER_CONNECTION)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(settings.limits.header_bytes)
         .keep_alive_interval(settings.timeouts.h2_ping)
         .keep_alive_timeout(pong_timeout(settings.timeouts.h2_ping));
-    let socket = socket::connect(&settings.upstream.address, room).await?;
+    let socket = socket::connect(&settings.upstream.address, Arc::new(room)).await?;
     let (sender, connection) = builder
         .handshake(TokioIo::new(socket))
         .await

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -12,7 +13,7 @@ use crate::proxy::pool::Room;
 use crate::proxy::settings::UpstreamAddress;
 
 /// Connects to the backend.
-pub(super) async fn connect(address: &UpstreamAddress, room: Room) -> io::Result<Socket> {
+pub(super) async fn connect(address: &UpstreamAddress, room: Arc<Room>) -> io::Result<Socket> {
     let stream = match address {
         UpstreamAddress::Unix(path) => Stream::Unix {
             stream: UnixStream::connect(path).await?,
@@ -41,7 +42,7 @@ pin_project! {
         #[pin]
         stream: Stream,
         // Dropped after the socket.
-        _room: Room,
+        _room: Arc<Room>,
     }
 }
 

@@ -12,6 +12,10 @@ use tokio::time::timeout;
 
 use super::SOON;
 
+/// Asks the load backend for a tunnel.
+pub(crate) const UPGRADE: &str = "GET /?upgrade=1 HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\n\r\n";
+
 /// A socket that speaks no protocol by itself.
 pub(crate) struct Raw {
     stream: TcpStream,
