@@ -35,6 +35,7 @@ mod handle;
 mod headers;
 mod linger;
 mod listen;
+mod numbers;
 mod pace;
 mod patience;
 mod pipe;
