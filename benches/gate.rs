@@ -168,13 +168,13 @@ fn across_threads() {
     let quartiles = [25, 75].map(|percent| of(percent, |one| one.whole));
     let (queue, grant) = (of(50, |one| one.queue), of(50, |one| one.grant));
     let slow = all.iter().filter(|one| one.whole > 10 * median).count();
+    medians.sort_unstable();
     println!(
         "hand-over to another thread, {ROUNDS} rounds of {HAND_OVERS}: median {median} ns, quartiles \
-         {quartiles:?}, medians of the rounds {:?} to {:?}; to queue {queue} ns, from the release to \
-         the permit {grant} ns; {slow} of {} took more than ten times the median; a look at the \
-         clock takes {} ns: there are three in the whole and one in either part",
-        medians.iter().min(),
-        medians.iter().max(),
+         {quartiles:?}; to queue {queue} ns, from the release to the permit {grant} ns; {slow} of {} \
+         took more than ten times the median; medians of the rounds {medians:?}: if they differ \
+         much, the machine was busy; a look at the clock takes {} ns, there are three in the whole \
+         and one in either part",
         all.len(),
         clock_nanos(),
     );

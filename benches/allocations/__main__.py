@@ -1,9 +1,9 @@
 """Allocations per request, one by one: `python3 benches/allocations [--weir BINARY] [--path NAME]`.
 
 weir runs with one worker under gdb, which looks at every call of the allocator, and this process
-plays its clients and its backend as `tests/budget` does: the same paths, one step at a time. A path
-runs with N and with 2N requests; the difference, divided by N, is what one request costs. What grows
-by doubling, or is made once per many requests, shows as a fraction.
+plays its clients and its backend as `tests/budget` does, one step at a time: the same paths and one
+with an upload. A path runs with N and with 2N requests; the difference, divided by N, is what one
+request costs. What grows by doubling, or is made once per many requests, shows as a fraction.
 
 Whose an allocation is: the innermost frame of weir, hyper, hyper-util or h2 asked for it, and what they
 asked, http, bytes, tokio or Rust's library, is in the column `for`. Needs gdb.
@@ -30,6 +30,15 @@ import sut  # noqa: E402
 
 # Who can be blamed for an allocation; the rest are libraries that they use.
 ASKERS = ("weir", "hyper", "hyper-util", "h2")
+
+
+class Uploaded(paths.Admitted):
+    """Admitted at once, with a body, so not repeatable."""
+
+    request = paths.REQUEST.replace(b"GET", b"POST").removesuffix(b"\r\n") + b"content-length: 5\r\n\r\nhello"
+
+
+PATHS = paths.PATHS | {"uploaded": Uploaded}
 
 
 class Watched(sut.Weir):
@@ -153,15 +162,15 @@ def table(name, rows):
 def main():
     parser = argparse.ArgumentParser(prog="benches/allocations", description=__doc__.partition("\n")[0])
     parser.add_argument("--weir", type=pathlib.Path, default=ROOT / "target" / "release" / "weir")
-    parser.add_argument("--path", choices=paths.PATHS, action="append", help="default: all")
+    parser.add_argument("--path", choices=PATHS, action="append", help="default: all")
     parser.add_argument("--requests", type=int, default=50, help="N, of N and 2N")
     parser.add_argument("--keep", type=pathlib.Path, help="a directory to leave the stacks in")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         directory = options.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="weir-allocations-"))
         try:
-            for name in options.path or paths.PATHS:
-                rows = per_request(options.weir, paths.PATHS[name], options.requests, directory)
+            for name in options.path or PATHS:
+                rows = per_request(options.weir, PATHS[name], options.requests, directory)
                 print(table(name, rows), flush=True)
         except sut.Failure as failure:
             print(f"FAILED {failure}")
