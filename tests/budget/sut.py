@@ -90,6 +90,7 @@ class Backend:
 class Weir:
     """weir under callgrind, with one worker."""
 
+    # What it runs under; `benches/allocations` looks at it by other means.
     under = (
         "valgrind",
         "--tool=callgrind",
