@@ -151,7 +151,7 @@ struct HandOver {
 ///
 /// Each hand-over is timed by itself and the median told. A thread that loses its core in the
 /// meantime lengthens a few hand-overs by milliseconds, which moves a mean, but not a median; the
-/// share of those is told, too. Neither thread sleeps, or the kernel's wake-up would be what is
+/// share of those is told, too. Neither sleeps while it is timed, or the kernel's wake-up would be what is
 /// measured.
 fn across_threads() {
     let mut medians = Vec::new();
