@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group};
 use weir::admission::{Budget, Order};
 use weir::gate::{Arrival, Bounds, Cost, Gate, Permit, Strategy, Waiting};
+
+/// Hand-overs from thread to thread in one round.
+const HAND_OVERS: u64 = 50_000;
+const ROUNDS: u32 = 9;
 
 /// Tickets that wait at once in the last measurement.
 const TICKETS: u32 = 1_000_000;
@@ -128,43 +132,107 @@ fn two_threads(criterion: &mut Criterion) {
             })
         });
     });
-    group.bench_function("queue, grant from the other", |bencher| {
-        bencher.iter_custom(|decisions| hand_over(decisions.div_ceil(2)));
-    });
     group.finish();
 }
 
-/// Two threads pass the only permit to and fro, so many times each: it is released when the other
-/// waits for it, so every decision is queued on one thread and granted by the other's release.
-fn hand_over(each: u64) -> Duration {
+/// What one hand-over took, in nanoseconds.
+#[derive(Clone, Copy)]
+struct HandOver {
+    /// On the thread that asks: until its ticket is queued.
+    queue: u64,
+    /// From the release on the other thread until this one has the permit.
+    grant: u64,
+    /// Both, and the news between them that somebody waits.
+    whole: u64,
+}
+
+/// One thread asks and waits, another has the only permit and releases it when somebody waits: every
+/// grant is made by the one thread and taken by the other.
+///
+/// Each hand-over is timed by itself and the median told. A thread that loses its core in the
+/// meantime lengthens a few hand-overs by milliseconds, which moves a mean, but not a median; the
+/// share of those is told, too. Neither sleeps while it is timed, or the kernel's wake-up would be what is
+/// measured.
+fn across_threads() {
+    let mut medians = Vec::new();
+    let mut all = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut round = hand_overs(HAND_OVERS);
+        // The first ones warm the caches.
+        let mut round = round.split_off(round.len() / 10);
+        medians.push(quantile(&mut round, 50, |one| one.whole));
+        all.append(&mut round);
+    }
+    let mut of = |percent, part| quantile(&mut all, percent, part);
+    let median = of(50, |one: &HandOver| one.whole);
+    let quartiles = [25, 75].map(|percent| of(percent, |one| one.whole));
+    let (queue, grant) = (of(50, |one| one.queue), of(50, |one| one.grant));
+    let slow = all.iter().filter(|one| one.whole > 10 * median).count();
+    medians.sort_unstable();
+    println!(
+        "hand-over to another thread, {ROUNDS} rounds of {HAND_OVERS}: median {median} ns, quartiles \
+         {quartiles:?}; to queue {queue} ns, from the release to the permit {grant} ns; {slow} of {} \
+         took more than ten times the median; medians of the rounds {medians:?}: if they differ \
+         much, the machine was busy; a look at the clock takes {} ns, there are three in the whole \
+         and one in either part",
+        all.len(),
+        clock_nanos(),
+    );
+}
+
+fn quantile(all: &mut [HandOver], percent: usize, part: fn(&HandOver) -> u64) -> u64 {
+    let at = all.len() * percent / 100;
+    part(all.select_nth_unstable_by_key(at, part).1)
+}
+
+fn hand_overs(many: u64) -> Vec<HandOver> {
     let gate = gate(1, Strategy::Queue);
-    let held = admitted(&gate);
-    let arrivals = AtomicU64::new(0);
+    let (ready, asked, released) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (to_release, permits) = mpsc::channel::<Permit>();
+    let begun = Instant::now();
+    let nanos = || u64::try_from(begun.elapsed().as_nanos()).expect("less than centuries");
+    let is = |count: &AtomicU64, number| (count.load(Ordering::Acquire) == number).then_some(());
+    let mut all = Vec::new();
     thread::scope(|scope| {
-        let threads = [0, 1].map(|turn| {
-            let (gate, arrivals) = (&gate, &arrivals);
-            scope.spawn(move || {
-                let arrived = |many| (arrivals.load(Ordering::Acquire) >= many).then_some(());
-                spin(|| arrived(turn));
-                for decision in 0..each {
-                    let mut waiting = queued(gate);
-                    arrivals.fetch_add(1, Ordering::AcqRel);
-                    let permit = spin(|| poll(&mut waiting));
-                    let nobody_after = 2 * each;
-                    let next = (2 * decision + turn + 2).min(nobody_after);
-                    spin(|| arrived(next));
-                    drop(permit);
-                }
-            })
+        let (ready, asked, released) = (&ready, &asked, &released);
+        scope.spawn(move || {
+            for (number, permit) in (1..).zip(permits) {
+                ready.store(number, Ordering::Release);
+                spin(|| is(asked, number));
+                // Read by who gets the permit, so after the grant.
+                released.store(nanos(), Ordering::Relaxed);
+                drop(permit);
+            }
         });
-        spin(|| (arrivals.load(Ordering::Acquire) >= 2).then_some(()));
-        let started = Instant::now();
-        drop(held);
-        for thread in threads {
-            thread.join().expect("no panic");
+        let mut held = admitted(&gate);
+        for number in 1..=many {
+            to_release.send(held).expect("the other thread listens");
+            spin(|| is(ready, number));
+            let asks = nanos();
+            let mut waiting = queued(&gate);
+            assert!(poll(&mut waiting).is_none(), "the permit is not free");
+            let is_queued = nanos();
+            asked.store(number, Ordering::Release);
+            held = spin(|| poll(&mut waiting));
+            let end = nanos();
+            all.push(HandOver {
+                queue: is_queued - asks,
+                grant: end.saturating_sub(released.load(Ordering::Relaxed)),
+                whole: end - asks,
+            });
         }
-        started.elapsed()
-    })
+        // The other thread ends when nobody can send.
+        drop(to_release);
+    });
+    all
+}
+
+/// What reading the clock adds to whatever is timed with it.
+fn clock_nanos() -> u128 {
+    const LOOKS: u32 = 100_000;
+    let begun = Instant::now();
+    (0..LOOKS).for_each(|_| _ = std::hint::black_box(Instant::now()));
+    (begun.elapsed() / LOOKS).as_nanos()
 }
 
 criterion_group! {
@@ -218,5 +286,6 @@ fn resident_bytes() -> u64 {
 fn main() {
     timed();
     Criterion::default().configure_from_args().final_summary();
+    across_threads();
     many_tickets();
 }

@@ -1,5 +1,4 @@
-//! What weir itself does per request besides the gate, as far as it is public: counts and the
-//! scheduler. (The rewriting of heads is private to the proxy; `tests/run budget` counts it in.)
+//! What weir itself does per request besides the gate and the head: counts and the scheduler.
 //!
 //! `cargo bench --bench request` runs all of it in about a quarter of a minute.
 

@@ -72,7 +72,8 @@ pub(super) async fn handle(
     let permit = match admit(&connection, &mut record, &body).await {
         Admission::Admitted(permit) => permit,
         Admission::Rejected(reason) => {
-            let mut response = respond::rejected(shared, &settings.reject, dialect, reason);
+            let fields = head.head.headers;
+            let mut response = respond::rejected(shared, &settings.reject, dialect, reason, fields);
             record.reject(reason, response.status().as_u16());
             let is_read = !expects && discard(&mut body).await;
             if is_read {

@@ -77,7 +77,7 @@ pub(super) struct ForwardHead {
 /// place is never rewritten, and one that waits holds no more than the client sent.
 #[derive(Debug)]
 pub(super) struct CheckedHead {
-    head: request::Parts,
+    pub(super) head: request::Parts,
     /// The one host that the request is for.
     host: HeaderValue,
     found: Found,

@@ -36,6 +36,7 @@ mod handle;
 mod headers;
 mod linger;
 mod listen;
+mod numbers;
 mod pace;
 mod patience;
 mod pipe;

@@ -12,6 +12,7 @@ use super::Shared;
 use super::error::ProxyError;
 use super::exchange::{BodyError, HeldBody};
 use super::headers::Refusal;
+use super::numbers;
 use super::settings::{Reject, RetryAfter};
 use crate::admission::RejectReason;
 
@@ -20,6 +21,11 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const KIND_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const KIND_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const KIND_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Room for the fields of any answer, but for those that the configuration adds to rejects.
+const FIELDS: usize = 8;
 
 /// What hyper sends to the client.
 #[derive(Debug)]
@@ -107,12 +113,14 @@ fn accepts_json(accept: &HeaderValue) -> bool {
         })
 }
 
-/// A reject: the client may come back.
+/// A reject: the client may come back. Nothing is formatted for it, unless the wait is longer than
+/// four minutes, and nothing allocated: `fields` are the request's, whose room is used again.
 pub(super) fn rejected(
     shared: &Shared,
     settings: &Reject,
     dialect: Dialect,
     reason: RejectReason,
+    fields: HeaderMap,
 ) -> Response<ResponseBody> {
     let status = reject_status(settings, reason);
     let words = RejectWords::of(reason);
@@ -123,20 +131,20 @@ pub(super) fn rejected(
             RejectReason::Internal => 13,
             _ => settings.grpc_status,
         };
-        grpc(HeaderValue::from(code), words.detail)
+        grpc(fields, numbers::value(code.into()), words.detail.clone())
     } else {
-        plain(dialect, status, words.text, words.json)
+        plain(fields, dialect, status, words.text, words.json)
     };
     let headers = response.headers_mut();
-    headers.insert(REASON, HeaderValue::from_static(reason.label()));
-    headers.insert(PROXY_STATUS, HeaderValue::from_static(words.proxy_status));
+    headers.insert(REASON, words.label.clone());
+    headers.insert(PROXY_STATUS, words.proxy_status.clone());
     let wait = match settings.retry_after {
         RetryAfter::Fixed(wait) => wait.as_secs(),
         RetryAfter::Auto => shared.retry_after_seconds(),
     };
-    headers.insert(RETRY_AFTER, HeaderValue::from(wait));
+    headers.insert(RETRY_AFTER, numbers::value(wait));
     if dialect.is_grpc {
-        headers.insert(GRPC_PUSHBACK, HeaderValue::from(wait.saturating_mul(1000)));
+        headers.insert(GRPC_PUSHBACK, numbers::thousands(wait));
     }
     for (name, value) in &settings.headers {
         headers.insert(name, value.clone());
@@ -158,10 +166,16 @@ fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
 
 /// A request that weir does not pass on, whoever asks and whenever.
 pub(super) fn refused(dialect: Dialect, refusal: Refusal) -> Response<ResponseBody> {
+    let fields = HeaderMap::with_capacity(FIELDS);
     let mut response = if dialect.is_grpc {
-        grpc(HeaderValue::from_static("3"), refusal.rule)
+        grpc(
+            fields,
+            HeaderValue::from_static("3"),
+            HeaderValue::from_static(refusal.rule),
+        )
     } else {
         plain(
+            fields,
             dialect,
             refusal.status,
             refusal.rule,
@@ -200,10 +214,15 @@ pub(super) fn failed(dialect: Dialect, error: &ProxyError) -> Response<ResponseB
             r#"{"type":"about:blank","title":"the request body did not arrive whole"}"#,
         )
     };
+    let fields = HeaderMap::with_capacity(FIELDS);
     let mut response = if dialect.is_grpc {
-        grpc(HeaderValue::from_static(error.grpc_status()), message)
+        grpc(
+            fields,
+            HeaderValue::from_static(error.grpc_status()),
+            HeaderValue::from_static(message),
+        )
     } else {
-        plain(dialect, error.status(), text, json)
+        plain(fields, dialect, error.status(), text, json)
     };
     response
         .headers_mut()
@@ -213,10 +232,16 @@ pub(super) fn failed(dialect: Dialect, error: &ProxyError) -> Response<ResponseB
 
 /// A panic while the request was served: a bug of weir's own.
 pub(super) fn panicked(dialect: Dialect) -> Response<ResponseBody> {
+    let fields = HeaderMap::with_capacity(FIELDS);
     let mut response = if dialect.is_grpc {
-        grpc(HeaderValue::from_static("13"), "weir: internal error")
+        grpc(
+            fields,
+            HeaderValue::from_static("13"),
+            HeaderValue::from_static("weir: internal error"),
+        )
     } else {
         plain(
+            fields,
             dialect,
             StatusCode::INTERNAL_SERVER_ERROR,
             "weir: internal error\n",
@@ -241,49 +266,53 @@ pub(super) fn close<B>(response: &mut Response<B>, dialect: Dialect) {
 }
 
 /// Trailers-only: status 200 and one block of fields (gRPC over HTTP/2, "Responses").
-fn grpc(code: HeaderValue, message: &'static str) -> Response<ResponseBody> {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, code);
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+fn grpc(mut fields: HeaderMap, code: HeaderValue, message: HeaderValue) -> Response<ResponseBody> {
+    fields.clear();
+    fields.insert(CONTENT_TYPE, KIND_GRPC);
+    fields.insert(GRPC_STATUS, code);
+    fields.insert(GRPC_MESSAGE, message);
     let mut response = Response::new(ResponseBody::Own(None));
-    *response.headers_mut() = headers;
+    *response.headers_mut() = fields;
     response
 }
 
 fn plain(
+    mut fields: HeaderMap,
     dialect: Dialect,
     status: StatusCode,
     text: &'static str,
     json: &'static str,
 ) -> Response<ResponseBody> {
     let (kind, words) = if dialect.wants_json {
-        ("application/problem+json", json)
+        (KIND_JSON, json)
     } else {
-        ("text/plain; charset=utf-8", text)
+        (KIND_TEXT, text)
     };
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(words.len()));
+    fields.clear();
+    fields.insert(CONTENT_TYPE, kind);
+    fields.insert(CONTENT_LENGTH, numbers::value(words.len() as u64));
     let body = (!dialect.is_head).then(|| Bytes::from_static(words.as_bytes()));
     let mut response = Response::new(ResponseBody::Own(body));
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = fields;
     response
 }
 
-/// The constant texts of one reject reason.
+/// The constant texts of one reject reason. A value made of a text is a look at each of its bytes:
+/// the compiler does that here.
 struct RejectWords {
-    detail: &'static str,
+    label: HeaderValue,
+    detail: HeaderValue,
     text: &'static str,
     json: &'static str,
-    proxy_status: &'static str,
+    proxy_status: HeaderValue,
 }
 
 macro_rules! reject_words {
-    ($label:literal, $detail:literal, $error:literal) => {
-        RejectWords {
-            detail: concat!("weir: ", $detail),
+    ($label:literal, $detail:literal, $error:literal) => {{
+        static WORDS: RejectWords = RejectWords {
+            label: HeaderValue::from_static($label),
+            detail: HeaderValue::from_static(concat!("weir: ", $detail)),
             text: concat!("weir: ", $detail, " (", $label, ")\n"),
             json: concat!(
                 r#"{"type":"about:blank","title":"request rejected","detail":""#,
@@ -292,13 +321,20 @@ macro_rules! reject_words {
                 $label,
                 r#""}"#
             ),
-            proxy_status: concat!("weir; error=", $error, "; details=\"", $label, "\""),
-        }
-    };
+            proxy_status: HeaderValue::from_static(concat!(
+                "weir; error=",
+                $error,
+                "; details=\"",
+                $label,
+                "\""
+            )),
+        };
+        &WORDS
+    }};
 }
 
 impl RejectWords {
-    fn of(reason: RejectReason) -> Self {
+    fn of(reason: RejectReason) -> &'static Self {
         match reason {
             RejectReason::NoPermit => reject_words!(
                 "no_permit",

@@ -30,12 +30,13 @@ class Admitted:
     """One connection, one request at a time, and a permit is always free."""
 
     settings = {"memory.target_memory": "8Mi"}
+    request = REQUEST
 
-    @staticmethod
-    def drive(weir, backend, requests):
+    @classmethod
+    def drive(cls, weir, backend, requests):
         with contextlib.closing(weir.connect()) as client:
             for _ in range(requests):
-                client.sendall(REQUEST)
+                client.sendall(cls.request)
                 backend.request(weir).sendall(RESPONSE)
                 weir.settle()
                 answered(client, 200)

@@ -90,6 +90,14 @@ class Backend:
 class Weir:
     """weir under callgrind, with one worker."""
 
+    # What it runs under; `benches/allocations` looks at it by other means.
+    under = (
+        "valgrind",
+        "--tool=callgrind",
+        "--separate-threads=yes",
+        "--callgrind-out-file={directory}/counts",
+    )
+
     def __init__(self, binary, backend, settings, directory):
         self.directory = pathlib.Path(directory)
         self.port, self.admin_port = free_port(), free_port()
@@ -108,10 +116,7 @@ class Weir:
             "timeouts.upstream_idle": "1m",
         } | settings
         command = [
-            "valgrind",
-            "--tool=callgrind",
-            "--separate-threads=yes",
-            f"--callgrind-out-file={self.directory}/counts",
+            *(word.format(directory=self.directory) for word in self.under),
             str(binary),
             "run",
             *(word for key, value in settings.items() for word in ("--set", f"{key}={value}")),
