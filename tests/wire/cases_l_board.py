@@ -1,0 +1,61 @@
+"""The scoreboard's groups: each is run against weir, HAProxy and nginx, and weir's column must be
+what `docs/wire-scoreboard.md` says."""
+
+import subprocess
+
+import board
+import peers
+import rows_framing
+import rows_heads
+
+GROUPS = {
+    "framing": board.Group(
+        "Where a request ends",
+        "Behind most of these bytes a second request is hidden or pipelined.",
+        rows_framing.ROWS,
+    ),
+    "hosts": board.Group("Hosts, targets and sizes", "Nothing but the upstream is dialled.", rows_heads.HOST_ROWS),
+    "fields": board.Group("Fields that end at a proxy", "As the backend got them.", rows_heads.FIELD_ROWS),
+}
+
+# What a run has seen; the scoreboard's page is written from it.
+SEEN = {}
+
+
+def every(t, key, **settings):
+    """Runs a group on the three, with room for all; then weir must be at rest."""
+    chosen = [peers.start(t, name, **settings) for name in peers.NAMES]
+    finish(key, chosen, board.run_group(GROUPS[key], chosen))
+
+
+def finish(key, chosen, table):
+    SEEN[key] = table
+    board.at_rest(chosen[0])
+    if not board.WRITING:
+        board.compare(key, GROUPS[key], table)
+
+
+def write_page():
+    """docs/wire-scoreboard.md from what this run has seen."""
+    haproxy = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[1]
+    versions = {"haproxy": haproxy.split("-")[0], "nginx": nginx.split()[0]}
+    board.PAGE.parent.mkdir(exist_ok=True)
+    board.PAGE.write_text(board.page(GROUPS, SEEN, versions))
+
+
+def test_framing(t):
+    every(t, "framing")
+
+
+def test_hosts(t):
+    every(t, "hosts")
+
+
+def test_fields(t):
+    every(t, "fields")
+
+
+for test in [value for name, value in list(vars().items()) if name.startswith("test_")]:
+    test.seconds = 120
+del test
