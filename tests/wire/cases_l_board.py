@@ -6,6 +6,7 @@ import subprocess
 import board
 import peers
 import rows_framing
+import rows_h2
 import rows_heads
 
 GROUPS = {
@@ -15,6 +16,8 @@ GROUPS = {
         rows_framing.ROWS,
     ),
     "hosts": board.Group("Hosts, targets and sizes", "Nothing but the upstream is dialled.", rows_heads.HOST_ROWS),
+    "h2": board.Group("HTTP/2 requests, and how they become HTTP/1.1", "Sent frame by frame; the backend speaks HTTP/1.1.", rows_h2.ROWS),
+    "frames": board.Group("HTTP/2 frames out of order", "Each on a connection of its own.", rows_h2.FRAME_ROWS),
     "fields": board.Group("Fields that end at a proxy", "As the backend got them.", rows_heads.FIELD_ROWS),
 }
 
@@ -54,6 +57,14 @@ def test_hosts(t):
 
 def test_fields(t):
     every(t, "fields")
+
+
+def test_h2(t):
+    every(t, "h2")
+
+
+def test_frames(t):
+    every(t, "frames")
 
 
 for test in [value for name, value in list(vars().items()) if name.startswith("test_")]:

@@ -69,7 +69,9 @@ class Got:
             plain = len(codings) == 1 and codings[0].lower() == "chunked" and not lengths
             return "chunked" if plain and self.version == "HTTP/1.1" else "ambiguous"
         if lengths:
-            return "length" if len(lengths) == 1 and lengths[0].isascii() and lengths[0].isdigit() else "ambiguous"
+            one = len(lengths) == 1 and lengths[0].isascii() and lengths[0].isdigit()
+            # Beyond 63 bits a reader may wrap.
+            return "length" if one and int(lengths[0]) < 1 << 63 else "ambiguous"
         return "none"
 
     def __str__(self):

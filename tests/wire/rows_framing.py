@@ -34,7 +34,8 @@ def lengths():
     yield passed("POST with neither length nor coding, a twin behind it", head() + TWIN,
                  lambda seen: seen.statuses == [200, 200] and [r.framing for r in seen.requests] in (["none", "none"], ["length", "none"])
                  and not seen.requests[0].body, "two requests, the first without a body", replies=2)
-    yield refused("a body that breaks off (FIN)", head("Content-Length: 10") + b"abc", status=(400,), shut=True)
+    yield passed("a body that breaks off (FIN)", head("Content-Length: 10") + b"abc", lambda seen: seen.refused,
+                 "nothing whole reaches the backend", shut=True)
 
 
 def codings():
@@ -87,10 +88,11 @@ def chunks():
     for name, body in bad.items():
         yield refused(name, head(CHUNKED) + body + TWIN, status=(400, 413, 431))
     yield passed("a chunk extension", head(CHUNKED) + b"3;a=b\r\nabc\r\n0\r\n\r\n",
-                 lambda seen: seen.statuses == [200] and str(seen.requests[0]) == "POST /f (chunked 3)", "served, the extension dropped")
+                 "POST /f (chunked 3)", "served, the extension dropped")
     yield passed("a chunk size with leading zeros", head(CHUNKED) + b"0003\r\nabc\r\n0\r\n\r\n", "POST /f (chunked 3)")
     yield passed("a trailer called Content-Length", head(CHUNKED) + b"3\r\nabc\r\n0\r\nContent-Length: 9\r\n\r\n",
-                 "POST /f (chunked 3)", "never becomes a header field")
+                 lambda seen: seen.statuses == [200] and len(seen.requests) == 1 and "9" not in seen.requests[0].field("content-length"),
+                 "never becomes a header field")
     yield refused("a chunked body that stops", head(CHUNKED) + b"3\r\nabc\r\n", status=(400, 408), shut=False)
 
 
