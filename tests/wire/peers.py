@@ -35,7 +35,7 @@ frontend front
   option forwardfor
   default_backend back
 backend back
-  http-reuse safe
+  http-reuse always
   server one 127.0.0.1:{upstream} {more}
 """
 
@@ -110,6 +110,8 @@ def start_weir(t, recorder, target, mode, idle, server, settings):
         "permits": 64 if mode == OPEN else 1,
         "queue__strategy": "immediate" if mode == FULL else "queue",
         "queue__max_wait": "15s" if mode == QUEUE else "1s",
+        # One, or a connection to the backend waits for the next request on the other's side.
+        "workers": 1,
         "timeouts__sniff": "1s",
         "timeouts__head": "1s",
         "timeouts__body_idle": "1s",

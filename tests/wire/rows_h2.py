@@ -28,13 +28,15 @@ def refused(name, data, why="", known="", stream=1):
     def act(peer):
         verdict, requests, _ = ask(peer, data, stream)
         whole = [got for got in requests if got.whole]
-        if verdict in ("stream error", "connection error", "closed") or verdict.startswith("400"):
+        # The GOAWAY before an end may be lost with it.
+        verdict = "connection error" if verdict == "closed" else verdict
+        if verdict in ("stream error", "connection error") or verdict[:3] in ("400", "405"):
             # What passed before the fault showed was cut off.
             return Seen(HARM if whole else GOOD, verdict + (f"; backend: {view(whole[0])}" if whole else ""))
         odd = any(got.odd or got.framing == "ambiguous" for got in requests) or len(whole) > 1
         return Seen(HARM if odd else OTHER, f"{verdict}" + (f"; backend: {view(requests[0])}" if requests else ""))
 
-    return Row(name, "refused: 400, or a stream or connection error", act, why, known)
+    return Row(name, "refused: 400, 405, or an error of the stream or connection", act, why, known)
 
 
 def passed(name, data, want, promise, show=view, bad=(), why="", known="", stream=1):
@@ -161,17 +163,16 @@ def error(name, data, why="", known=""):
             connection.push(data)
             broken = lambda: connection.ended or connection.goaway not in (None, "NO_ERROR") or connection.resets  # noqa: E731
             connection.until(broken)
-            if connection.goaway not in (None, "NO_ERROR"):
-                verdict, fits = "connection error", True
-            elif connection.resets:
-                verdict, fits = "stream error", True
+            # The GOAWAY before an end may be lost with it.
+            if connection.ended or connection.goaway not in (None, "NO_ERROR"):
+                verdict = "connection error"
             else:
-                verdict, fits = ("closed", True) if connection.ended else ("taken", False)
+                verdict = "stream error" if connection.resets else "taken"
         finally:
             connection.close()
         peer.recorder.quiet(1.5)
         assert len(peer.recorder.since(mark)) <= 2
-        return Seen(GOOD if fits else OTHER, verdict)
+        return Seen(OTHER if verdict == "taken" else GOOD, verdict)
 
     return Row(name, "a connection or stream error", act, why, known)
 
