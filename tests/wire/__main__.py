@@ -75,7 +75,7 @@ def main(arguments):
         weir, arguments = pathlib.Path(arguments[1]), arguments[2:]
     writing = "--scoreboard" in arguments
     if writing:
-        arguments = [*(word for word in arguments if word != "--scoreboard"), "l_board."]
+        arguments = [word for word in arguments if word != "--scoreboard"] or ["l_board."]
     if not weir.is_file():
         print(f"no weir at {weir}: cargo build --release", file=sys.stderr)
         return 2

@@ -9,6 +9,9 @@ import rows_backend
 import rows_clients
 import rows_framing
 import rows_h2
+import rows_upstream
+from cases_k_regressions import black_hole
+from harness import free_port
 import rows_heads
 
 GROUPS = {
@@ -40,6 +43,24 @@ GROUPS = {
         "One place, taken, and no queue. Eight clients at a time write everything before they read, "
         "300 times each up to 60,000 bytes, 200 times from there on.",
         rows_clients.UPLOAD_ROWS,
+    ),
+    "refused": board.Group("Backends that are not there", "Nobody listens at the backend's port.", rows_upstream.REFUSED_ROWS),
+    "hole": board.Group("Backends that cannot be reached", "Its backlog is full: no connection comes about, nor is it refused.", rows_upstream.HOLE_ROWS),
+    "stale": board.Group(
+        "Stale connections to the backend",
+        "30 requests over one connection each; the backend closes kept connections without a word, behind "
+        "its answer or when the next request has come.",
+        rows_upstream.STALE_ROWS,
+    ),
+    "h2backend": board.Group(
+        "HTTP/2 backends that misbehave",
+        "To the backend over HTTP/2; nginx does so for gRPC only, so that its column is by `grpc_pass`.",
+        rows_upstream.H2_ROWS,
+    ),
+    "tiny": board.Group(
+        "Tiny messages",
+        "gRPC over HTTP/2 on both sides, each message in a frame of its own (h2#944).",
+        rows_upstream.TINY_ROWS,
     ),
 }
 
@@ -113,6 +134,43 @@ def test_leave(t):
 
 def test_uploads(t):
     one_place(t, "uploads", peers.FULL)
+
+
+def test_refused(t):
+    chosen = []
+    for name in peers.NAMES:
+        port = free_port()
+        chosen.append(peers.start(t, name, upstream=port))
+        chosen[-1].target = port
+    finish("refused", chosen, board.run_group(GROUPS["refused"], chosen, check_honest=False))
+
+
+def test_hole(t):
+    port = int(black_hole(t).rsplit(":", 1)[1])
+    chosen = [peers.start(t, name, upstream=port) for name in peers.NAMES]
+    finish("hole", chosen, board.run_group(GROUPS["hole"], chosen, check_honest=False))
+
+
+def test_stale(t):
+    every(t, "stale", idle=5)
+
+
+def over_http2(t, key, recorder, **more):
+    """Runs a group before backends that speak HTTP/2."""
+    chosen = []
+    for name in peers.NAMES:
+        backend = t.keep(recorder())
+        chosen.append(peers.start(t, name, upstream=backend.port, upstream_protocol="http2", **more))
+        chosen[-1].recorder = backend
+    finish(key, chosen, board.run_group(GROUPS[key], chosen, check_honest=False))
+
+
+def test_h2backend(t):
+    over_http2(t, "h2backend", rows_upstream.H2Recorder)
+
+
+def test_tiny(t):
+    over_http2(t, "tiny", rows_upstream.Tiny, idle=20, server="20s", timeouts__write_stall="20s")
 
 
 for test in [value for name, value in list(vars().items()) if name.startswith("test_")]:

@@ -53,16 +53,17 @@ def code(number):
 
 
 class Frames:
-    """One connection. `settings` are the payload of the first SETTINGS frame."""
+    """One connection. `settings` are the payload of the first SETTINGS frame; a `mute` one answers
+    neither SETTINGS nor PING."""
 
-    def __init__(self, port, settings=b"", within=4.0, preface=PREFACE, receive_buffer=None):
+    def __init__(self, port, settings=b"", within=4.0, preface=PREFACE, receive_buffer=None, mute=False):
         self.sock = socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(within)
         self.sock.connect(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.within, self.buffer, self.ended = within, b"", False
+        self.within, self.buffer, self.ended, self.mute = within, b"", False, mute
         self.decoder = hpack.Decoder()
         self.statuses, self.resets, self.goaway = {}, {}, None
         self.fields, self.bytes, self.over, self.trailers = {}, {}, set(), {}
@@ -103,8 +104,9 @@ class Frames:
         return bool(data)
 
     def take(self, kind, flags, stream, payload):
-        if kind == SETTINGS and not flags & ACK:
-            self.push(frame(SETTINGS, ACK, 0))
+        if kind in (SETTINGS, PING) and not flags & ACK:
+            if not self.mute:
+                self.push(frame(kind, ACK, 0, payload if kind == PING else b""))
         elif kind == HEADERS:
             # A decoder that lost its way says nothing of the status; the frame still ended it.
             with contextlib.suppress(hpack.HPACKError):

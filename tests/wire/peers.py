@@ -54,6 +54,7 @@ http {{
   map $http_upgrade $upgrade {{ default upgrade; "" ""; }}
   upstream back {{ server 127.0.0.1:{upstream}; keepalive 8; }}
   server {{
+    server_name all;
     listen 127.0.0.1:{port}; listen 127.0.0.1:{h2_port} http2;
     {limit}
     location / {{

@@ -1,5 +1,6 @@
 """Rows about backends that misbehave, over HTTP/1.1, and about upgrades and tunnels."""
 
+import socket
 import time
 
 from board import GOOD, HARM, OTHER, Row, Seen
@@ -158,7 +159,8 @@ def broken():
     yield hostile("falls silent inside a body", silent(part), ABORTED, cut + ", at the timer", TRUNCATED)
     yield hostile("falls silent before its head", silent(b""), ("504",), "504 at the timer")
     yield Row("answers early to an upload that never ends", "the answer, then the end; connection not reused", early)
-    yield Row("answers early and closes, the client writes on", "the answer, or 502; connection not reused", early_close)
+    yield Row("answers early and closes, the client writes on", "the answer; connection not reused", early_close)
+    yield Row("answers early and resets, the client writes on", "the answer or an error; connection not reused", early_reset)
 
 
 def silent(data):
@@ -190,9 +192,22 @@ def early(peer):
 def early_close(peer):
     def handler(x):
         x.reply(413, [("X-Saw", "early")], b"too much")
+        x.sock.shutdown(socket.SHUT_WR)
+        # What still comes is read, or the close would be a reset, which destroys the answer.
+        while x.sock.recv(65536):
+            pass
         x.keep = False
 
-    return after_upload(peer, handler, b"x" * 300_000, ("413", "502"))
+    return after_upload(peer, handler, b"x" * 300_000, ("413",))
+
+
+def early_reset(peer):
+    def handler(x):
+        x.reply(413, [("X-Saw", "early")], b"too much")
+        x.keep = False
+
+    seen = after_upload(peer, handler, b"x" * 300_000, ("413", "502", "closed without an answer"))
+    return Seen(seen.mark, "the answer or an error") if seen.mark == GOOD else seen
 
 
 def after_upload(peer, handler, part, want):

@@ -87,9 +87,9 @@ def slow_reader(peer):
         raw.close()
 
 
-def h2_idle(first):
+def h2_idle(first, mute=False):
     def act(peer):
-        connection = Frames(peer.h2_port)
+        connection = Frames(peer.h2_port, mute=mute)
         try:
             if first:
                 connection.push(first)
@@ -158,6 +158,7 @@ def slow_rows():
     yield Row("reads nothing of a large response", "cut off at its timer", slow_reader)
     yield Row("idle on HTTP/2 from the start", ended, h2_idle(b""))
     yield Row("idle on HTTP/2 behind a request", ended, h2_idle(headers(1)))
+    yield Row("idle on HTTP/2, answers no PING", ended, h2_idle(headers(1), mute=True))
     yield Row("an upload over HTTP/2 that stops", ended, slow_upload_h2)
     yield Row("an HTTP/2 window of 0", "cut off at its timer", h2_shut_window)
 
