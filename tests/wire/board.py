@@ -90,8 +90,9 @@ def run_row(row, peer, number, check_honest=True):
     return seen
 
 
-def run_group(group, chosen, check_honest=True):
-    """Every row on every peer: name of the row → name of the peer → Seen."""
+def run_group(group, chosen, check_honest=True, in_turn=False):
+    """Every row on every peer: name of the row → name of the peer → Seen. `in_turn`: one peer after
+    the other, where they would take the machine from each other."""
     table = {row.name: {} for row in group.rows}
 
     def all_rows(peer):
@@ -101,6 +102,8 @@ def run_group(group, chosen, check_honest=True):
     threads = [threading.Thread(target=all_rows, args=(peer,), daemon=True) for peer in chosen]
     for thread in threads:
         thread.start()
+        if in_turn:
+            thread.join()
     for thread in threads:
         thread.join()
     return table

@@ -7,11 +7,12 @@ import board
 import peers
 import rows_backend
 import rows_clients
+import rows_flood
 import rows_framing
 import rows_h2
 import rows_upstream
 from cases_k_regressions import black_hole
-from harness import free_port
+from harness import eventually, free_port
 import rows_heads
 
 GROUPS = {
@@ -61,6 +62,17 @@ GROUPS = {
         "Tiny messages",
         "gRPC over HTTP/2 on both sides, each message in a frame of its own (h2#944).",
         rows_upstream.TINY_ROWS,
+    ),
+    "takers": board.Group(
+        "Tiny messages upwards",
+        "gRPC over HTTP/2 on both sides, each message in a frame of its own.",
+        rows_upstream.TAKER_ROWS,
+    ),
+    "floods": board.Group(
+        "HTTP/2 floods",
+        "Beside each an honest client asks 400 times a second; it suffers if it loses a request, or if its 99th percentile is "
+        "more than twice that before the flood, and over 60 ms.",
+        rows_flood.ROWS,
     ),
 }
 
@@ -171,6 +183,22 @@ def test_h2backend(t):
 
 def test_tiny(t):
     over_http2(t, "tiny", rows_upstream.Tiny, idle=20, server="20s", timeouts__write_stall="20s")
+
+
+def test_takers(t):
+    over_http2(t, "takers", rows_upstream.Paused, idle=20, server="20s")
+
+
+def test_floods(t):
+    """The backend is nginx; what weir holds may not grow by more than 8 MB."""
+    backend = t.nginx()
+    port = int(backend.url.rsplit(":", 1)[1])
+    chosen = [peers.start(t, name, upstream=port, idle=5, server="10s", permits=512) for name in peers.NAMES]
+    before = chosen[0].weir.total("process_resident_memory_bytes")
+    table = board.run_group(GROUPS["floods"], chosen, check_honest=False, in_turn=True)
+    small = lambda: chosen[0].weir.total("process_resident_memory_bytes") - before <= 8 << 20  # noqa: E731
+    eventually("weir's memory is back within 8 MB", small, 20)
+    finish("floods", chosen, table)
 
 
 for test in [value for name, value in list(vars().items()) if name.startswith("test_")]:

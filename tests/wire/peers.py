@@ -29,13 +29,15 @@ defaults
   timeout server {server}
   timeout tunnel 20s
   timeout queue {queue}
-  retries 0
+  retries 1
+  retry-on conn-failure empty-response
 frontend front
   bind 127.0.0.1:{port}
   option forwardfor
   default_backend back
 backend back
   http-reuse always
+  http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
   server one 127.0.0.1:{upstream} {more}
 """
 

@@ -5,6 +5,7 @@ import struct
 from board import GOOD, HARM, OTHER, Row, Seen
 from frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, PUSH, RST, SETTINGS, WINDOW
 from frames import Frames, block, frame, headers, literal
+from harness import eventually
 
 
 def view(got):
@@ -109,6 +110,29 @@ def bodies():
     yield passed("trailers behind the body", post() + frame(DATA, 0, 1, b"abc") + trailers, "POST / (chunked 3)", "served", str)
     yield refused("a pseudo-field in trailers", post() + frame(DATA, 0, 1, b"abc") + headers(1, literal(":path", "/evil")))
     yield refused("trailers that do not end the stream", post() + frame(DATA, 0, 1, b"abc") + headers(1, literal("x-a", "1"), end=False))
+    yield cut_upload("an upload reset with CANCEL", 8)
+    yield cut_upload("an upload reset with NO_ERROR", 0)
+
+
+def cut_upload(name, reason):
+    """An upload that its client resets half-way: it must never end as if it were whole."""
+
+    def act(peer):
+        mark = peer.recorder.mark()
+        connection = Frames(peer.h2_port)
+        try:
+            connection.push(headers(1, block(method="POST", path="/cut"), end=False) + frame(DATA, 0, 1, b"x" * 1000))
+            # It is on its way, so that the reset meets it in the middle.
+            eventually("it is at the backend", lambda: peer.recorder.mark() > mark, 1.5)
+            connection.push(frame(RST, 0, 1, struct.pack(">I", reason)))
+            connection.push(frame(PING, 0, 0, b"12345678"))
+            peer.recorder.quiet(2.5)
+        finally:
+            connection.close()
+        whole = [got for got in peer.recorder.since(mark) if got.whole]
+        return Seen(HARM if whole else GOOD, "looks whole to the backend" if whole else "cut off")
+
+    return Row(name, "cut off, never a clean end", act)
 
 
 def broken_frames():

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import threading
 import time
 
 import hpack
@@ -215,8 +216,9 @@ def h2_backend(name, answer, want, promise, harm=("200 and a clean end",), clien
             try:
                 connection.push(headers(1, block(*GRPC, method="POST", path="/hostile"), end=False) + frame(DATA, END_STREAM, 1, b"\0\0\0\0\0"))
                 connection.answered(1)
+                http = connection.statuses.get(1, 200)
                 status = dict(connection.fields.get(1, [])).get("grpc-status") or connection.trailers.get(1, {}).get("grpc-status")
-                said = f"grpc-status {status}" if status else "reset" if 1 in connection.resets else "a clean end" if 1 in connection.over else "closed"
+                said = f"HTTP {http}" if http != 200 else f"grpc-status {status}" if status else "reset" if 1 in connection.resets else "a clean end" if 1 in connection.over else "closed"
             finally:
                 connection.close()
         return Seen(GOOD if said in want else HARM if said in harm else OTHER, said)
@@ -241,7 +243,7 @@ def h2_rows():
     yield h2_backend("a body longer than its content-length", lambda s: (frame(HEADERS, END_HEADERS, s, bytes([0x88]) + literal("content-length", "1"))
                      + frame(DATA, END_STREAM, s, b"xyz"), False), cut, never)
     yield h2_backend("transfer-encoding in a response", lambda s: (frame(HEADERS, END_HEADERS | END_STREAM, s, bytes([0x88]) + literal("transfer-encoding", "chunked")), False),
-                     ("502",), "502")
+                     ("502",), "502", harm=())
     yield h2_backend("CR LF in a value", lambda s: (frame(HEADERS, END_HEADERS | END_STREAM, s, bytes([0x88]) + literal("x-a", "1\r\nx-b: 2")), False),
                      ("502",), "502")
     yield h2_backend("no :status", lambda s: (frame(HEADERS, END_HEADERS | END_STREAM, s, literal("x-a", "1")), False), ("502",), "502")
@@ -336,8 +338,68 @@ def slow_reader(count):
     return act
 
 
+def slow_taker(count):
+    """`count` uploads of tiny messages on one connection to a backend that does not read yet."""
+
+    def act(peer):
+        peer.recorder.paused.set()
+        connection = Frames(peer.h2_port, within=8)
+        streams = [1 + 2 * number for number in range(count)]
+        ask = lambda of: headers(of, block(*GRPC, method="POST", path="/t.T/Up"), end=False)  # noqa: E731
+        # As many as the first window of a stream has room for.
+        many = 65_000 // len(TINY)
+        try:
+            for of in streams:
+                connection.push(ask(of))
+            for of in streams:
+                connection.push(frame(DATA, 0, of, TINY) * many)
+            connection.until(lambda: not connection.is_alive(), 1.0)
+            peer.recorder.paused.clear()
+            for of in streams:
+                connection.push(frame(DATA, END_STREAM, of, b""))
+            ends = lambda: all(of in connection.over or of in connection.resets for of in streams) or not connection.is_alive()  # noqa: E731
+            connection.until(ends, 8)
+            whole = all(of in connection.over and connection.statuses.get(of) == 200 for of in streams)
+        finally:
+            connection.close()
+        calm = "; told ENHANCE_YOUR_CALM" if connection.goaway == "ENHANCE_YOUR_CALM" else ""
+        return Seen(GOOD if whole and not calm else HARM, ("all arrive" if whole else "cut off") + calm)
+
+    return act
+
+
 TINY_ROWS = [
     Row("200,000 messages of 2 bytes to a reader that pauses", "all arrive", slow_reader(1)),
     Row("the same over 10 streams", "all arrive", slow_reader(10)),
     Row("the same over 60 streams", "all arrive", slow_reader(60)),
+]
+
+
+class Paused(H2Recorder):
+    """Takes uploads, and reads nothing while it is told to pause; then it opens wide windows."""
+
+    def __init__(self):
+        self.paused = threading.Event()
+        super().__init__()
+
+    def frames(self, sock, stream):
+        while head := stream.read(9):
+            size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+            payload, of = stream.read(size), int.from_bytes(head[5:9], "big")
+            if kind == SETTINGS and not flags & 1:
+                sock.sendall(frame(SETTINGS, 1, 0) + frame(WINDOW, 0, 0, struct.pack(">I", 1 << 26)))
+            elif kind == PING and not flags & 1:
+                sock.sendall(frame(PING, 1, 0, payload))
+            deadline = time.monotonic() + 5
+            while self.paused.is_set() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if kind in (DATA, HEADERS) and flags & END_STREAM:
+                sock.sendall(frame(HEADERS, END_HEADERS | END_STREAM, of, OK_HEAD + literal("grpc-status", "0")))
+            elif kind == HEADERS:
+                sock.sendall(frame(WINDOW, 0, of, struct.pack(">I", 1 << 20)))
+
+
+TAKER_ROWS = [
+    Row("9,000 messages up, to a backend that pauses", "all arrive", slow_taker(1)),
+    Row("the same on 4 streams at once", "all arrive", slow_taker(4)),
 ]
