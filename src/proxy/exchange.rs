@@ -90,15 +90,18 @@ impl Exchange {
         self.link = Link::None;
     }
 
+    /// Whether nothing more of the request is to be sent.
+    fn is_upload_over(&self) -> bool {
+        self.upload
+            .as_ref()
+            .is_none_or(|upload| upload.is_complete())
+    }
+
     /// The response has been passed on to its end: the connection can serve the next request,
     /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
     fn complete(mut self) {
         let ended = self.record().finish(Outcome::Served);
-        let upload_is_over = self
-            .upload
-            .as_ref()
-            .is_none_or(|upload| upload.is_complete());
-        if upload_is_over {
+        if self.is_upload_over() {
             match std::mem::replace(&mut self.link, Link::None) {
                 Link::Http1(link) => {
                     let now = tokio::time::Instant::from_std(ended);
@@ -217,6 +220,18 @@ impl HeldBody {
         }
     }
 
+    /// Whether the backend reset its stream with `NO_ERROR` inside the response, which hyper takes
+    /// for an end. Behind a whole response that only says that the rest of the upload is not wanted
+    /// (RFC 9113, section 8.1), so it is believed as long as there is one.
+    fn is_cut_short(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| {
+            matches!(exchange.link, Link::Http2(_))
+                && !self.body.is_end_stream()
+                && self.body.size_hint().exact() != Some(0)
+                && exchange.is_upload_over()
+        })
+    }
+
     fn break_off(&mut self, kind: UpstreamError, error: BodyError) -> BodyError {
         if let Some(exchange) = self.exchange.take() {
             if self.until_close {
@@ -248,6 +263,10 @@ impl Body for HeldBody {
                     pulse.gave();
                 }
                 Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) if this.is_cut_short() => {
+                let error = this.break_off(UpstreamError::Body, BodyError::CutShort);
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 this.complete();
@@ -293,6 +312,9 @@ pub(super) enum BodyError {
     /// By the backend.
     #[error("the upstream broke off its response")]
     Upstream(#[source] hyper::Error),
+    /// By the backend, with a reset that says that nothing is wrong.
+    #[error("the upstream reset its stream inside its response")]
+    CutShort,
     /// Nothing came for `timeouts.response_idle`.
     #[error("the upstream sent nothing for timeouts.response_idle")]
     Idle,

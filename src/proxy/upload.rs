@@ -193,6 +193,11 @@ impl OpenUpload {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            // Reset with NO_ERROR before its end, which hyper takes for the end.
+            Poll::Ready(None) if self.client.is_h2 && !self.body.is_end_stream() => {
+                self.state.end(BROKEN);
+                Poll::Ready(Some(Err(UploadError::CutShort)))
+            }
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -243,6 +248,9 @@ pub(super) enum UploadError {
     /// By the client, or its framing.
     #[error("the client's body broke off")]
     Client(#[source] hyper::Error),
+    /// By the client, with a reset that says that nothing is wrong.
+    #[error("the client reset its stream inside its body")]
+    CutShort,
     /// Nothing came for `timeouts.body_idle`.
     #[error("the client sent nothing for timeouts.body_idle")]
     Stalled,

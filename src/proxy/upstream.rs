@@ -28,6 +28,12 @@ const HEAD_BUFFER: usize = 64 << 10;
 /// slow client.
 const STREAM_WINDOW: u32 = 64 << 10;
 
+/// The connection's window bounds nothing that the streams' do not, but the h2 library takes half of
+/// it for what small DATA frames may cost that wait for slow clients, and ends the connection with
+/// all its streams beyond that (h2#944). As wide as can be, or three readers of tiny gRPC messages
+/// that pause would end everybody's.
+const CONNECTION_WINDOW: u32 = i32::MAX as u32;
+
 /// An HTTP/1.1 connection, lent to one request at a time.
 #[derive(Debug)]
 pub(super) struct Http1 {
@@ -131,7 +137,7 @@ pub(super) async fn connect_http2(settings: &Settings, room: Room) -> io::Result
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW * super::pool::STREAMS_PER_CONNECTION)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(settings.limits.header_bytes)
         .keep_alive_interval(settings.timeouts.h2_ping)
         .keep_alive_timeout(pong_timeout(settings.timeouts.h2_ping));
