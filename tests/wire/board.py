@@ -11,6 +11,7 @@ import re
 import threading
 import traceback
 
+import notes
 import peers
 from harness import Failure, check, eventually
 from raw import Raw, get
@@ -40,14 +41,11 @@ ABSENT = Seen(NONE, "has no such thing")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """`act` takes a peer and returns a Seen. `why` explains a difference; `known` says why weir
-    does not keep the promise yet."""
+    """`act` takes a peer and returns a Seen."""
 
     name: str
     promise: str
     act: object
-    why: str = ""
-    known: str = ""
 
 
 @dataclasses.dataclass
@@ -120,15 +118,13 @@ def section(key, group, table):
     """One group as Markdown; each row's differences are explained under it."""
     lines = [f"## {group.title}", "", f"<!-- group: {key} -->", group.intro, ""]
     lines += ["| case | promise | weir | HAProxy | nginx |", "|---|---|---|---|---|"]
-    notes = []
+    under = []
     for row in group.rows:
         cells = [table[row.name].get(name, ABSENT) for name in peers.NAMES]
         lines.append("| " + " | ".join([row.name, row.promise, *map(cell, cells)]) + " |")
-        if row.known:
-            notes.append(f"* {row.name}: **weir falls short.** {row.known}")
-        if row.why:
-            notes.append(f"* {row.name}: {row.why}")
-    return "\n".join([*lines, "", *notes, *([""] if notes else [])])
+        if said := notes.explain(key, row.name, dict(zip(peers.NAMES, cells, strict=True))):
+            under.append(f"* {row.name}: {said}")
+    return "\n".join([*lines, "", *under, *([""] if under else [])])
 
 
 HEADER = """# The wire scoreboard
@@ -186,10 +182,8 @@ def compare(key, group, table):
             wrong.append(f"{row.name}: not on the page")
         elif cell(weir) != then["weir"]:
             wrong.append(f"{row.name}: weir now {weir}, on the page {then['weir']}")
-        if weir.mark != GOOD and not (row.known or (weir.mark == OTHER and row.why)):
-            wrong.append(f"{row.name}: {weir}, and no reason is given")
-        if weir.mark == GOOD and row.known:
-            wrong.append(f"{row.name}: as promised now; its `known` is stale")
+        if (weir.mark != GOOD) != ((key, row.name) in notes.WEIR):
+            wrong.append(f"{row.name}: {weir}, and notes.WEIR {'still says why not' if weir.mark == GOOD else 'does not say why'}")
         for name, seen in now.items():
             if then and name != "weir" and cell(seen) != then[name]:
                 print(f"note: {row.name}: {name} now {seen}, on the page {then[name]}", flush=True)

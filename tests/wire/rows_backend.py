@@ -51,7 +51,7 @@ def is_free(peer, within=0.1):
     return True
 
 
-def hostile(name, answer, want, promise, harm=(), keep=True, method="GET", body=None, why="", known="", reuse=False):
+def hostile(name, answer, want, promise, harm=(), keep=True, method="GET", body=None, reuse=False):
     """A row whose backend sends `answer` (bytes, or a handler) to the first request. Good: what the
     client sees is in `want`, and the connection is not used again."""
 
@@ -73,15 +73,18 @@ def hostile(name, answer, want, promise, harm=(), keep=True, method="GET", body=
         peer.recorder.release.set()
         again = reused(peer, mark)
         peer.recorder.release.clear()
-        fits = said in want and (body is None or not said.startswith("200") or got == body)
+        fits = said in (*want, "502 or cut off") and (body is None or not said.startswith("200") or got == body)
         loose = said in harm or (body is not None and said == "200, whole" and got != body)
+        if want is ABORTED and said in ABORTED:
+            # How much of it came through before the end is the moment's.
+            said = "502 or cut off"
         again = "" if reuse and again == "connection reused" else again
         text = "; ".join(part for part in (said, again, "permit not back in 100 ms" if held else "") if part)
         if again:
             fits, loose = False, loose or again != "connection reused"
         return Seen(GOOD if fits and not held else HARM if loose or held else OTHER, text)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
 REFUSED = ("502",)
@@ -265,7 +268,7 @@ def tunnel(peer):
     return Seen(GOOD if back == data else HARM, "101, bytes pass, closed on both sides" if back == data else "101, bytes changed")
 
 
-def tunnel_behind(name, answer, fields, want, promise, version="HTTP/1.1", method="GET", why="", known="", early_bytes=False):
+def tunnel_behind(name, answer, fields, want, promise, version="HTTP/1.1", method="GET", early_bytes=False):
     """The client asks for an upgrade and sends a request as if it were in the tunnel: `want` are
     the statuses it may get, and the request must never reach the backend past the proxy."""
 
@@ -296,7 +299,7 @@ def tunnel_behind(name, answer, fields, want, promise, version="HTTP/1.1", metho
         text = said + (f"; asked for {asked}" if asked else "; not asked") + ("; a request went past" if past else "")
         return Seen(HARM if past else GOOD if text in want else OTHER, text)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
 def upgrades():

@@ -42,14 +42,14 @@ def timed(peer, begin, after=0.0):
         raw.close()
 
 
-def slow(name, promise, begin, target="", after=0.0, why="", known=""):
+def slow(name, promise, begin, target="", after=0.0):
     def act(peer):
         said = timed(peer, begin, after)
         if target and any(got.target == target and got.whole for got in peer.recorder.since(0)):
             said += "; reached the backend"
         return Seen(GOOD if said.endswith("at the timer") else HARM if "still open" in said else OTHER, said)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
 def drip(data):
@@ -191,7 +191,7 @@ class Holder:
         return response.status == 200
 
 
-def leave(name, begin, go, why="", known="", requests=1):
+def leave(name, begin, go, requests=1):
     """One that waits and leaves: noticed in time, and never at the backend."""
 
     def act(peer):
@@ -221,7 +221,7 @@ def leave(name, begin, go, why="", known="", requests=1):
         text += "" if served else "; the one before it was lost"
         return Seen(GOOD if text == "gone within 250 ms" else HARM, text)
 
-    return Row(name, "gone within 250 ms, nothing at the backend", act, why, known)
+    return Row(name, "gone within 250 ms, nothing at the backend", act)
 
 
 def sends(data):

@@ -36,7 +36,7 @@ class Honest(threading.Thread):
         self.worst = times[int(len(times) * 0.99)] if times else float("inf")
 
 
-def flood(name, promise, send, ends, known="", why="", reads=True):
+def flood(name, promise, send, ends, reads=True):
     """`send` yields bytes until the server has had enough. `ends`: whether the attacker must be
     ended, or may be served to its end where nothing grows by it."""
 
@@ -64,7 +64,7 @@ def flood(name, promise, send, ends, known="", why="", reads=True):
         text += "; the honest client suffers" if hurt else "; the honest client unharmed"
         return Seen(HARM if hurt else GOOD if ended or not ends else OTHER, text)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
 def rapid_reset(_):

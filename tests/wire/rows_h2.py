@@ -25,7 +25,7 @@ def ask(peer, data, stream=1, within=3.0):
     return verdict, peer.recorder.since(mark), connection
 
 
-def refused(name, data, why="", known="", stream=1):
+def refused(name, data, stream=1):
     def act(peer):
         verdict, requests, _ = ask(peer, data, stream)
         whole = [got for got in requests if got.whole]
@@ -37,10 +37,10 @@ def refused(name, data, why="", known="", stream=1):
         odd = any(got.odd or got.framing == "ambiguous" for got in requests) or len(whole) > 1
         return Seen(HARM if odd else OTHER, f"{verdict}" + (f"; backend: {view(requests[0])}" if requests else ""))
 
-    return Row(name, "refused: 400, 405, or an error of the stream or connection", act, why, known)
+    return Row(name, "refused: 400, 405, or an error of the stream or connection", act)
 
 
-def passed(name, data, want, promise, show=view, bad=(), why="", known="", stream=1):
+def passed(name, data, want, promise, show=view, bad=(), stream=1):
     def act(peer):
         verdict, requests, _ = ask(peer, data, stream)
         if verdict != "200" or len(requests) != 1:
@@ -48,7 +48,7 @@ def passed(name, data, want, promise, show=view, bad=(), why="", known="", strea
         said = show(requests[0])
         return Seen(GOOD if said == want else HARM if said in bad else OTHER, said)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
 def heads():
@@ -177,7 +177,7 @@ def broken_frames():
     yield Row("a preface that is none", "closed", preface)
 
 
-def error(name, data, why="", known=""):
+def error(name, data):
     """A connection error (RFC 9113): GOAWAY or the end; a stream error where that is allowed."""
 
     def act(peer):
@@ -198,7 +198,7 @@ def error(name, data, why="", known=""):
         assert len(peer.recorder.since(mark)) <= 2
         return Seen(OTHER if verdict == "taken" else GOOD, verdict)
 
-    return Row(name, "a connection or stream error", act, why, known)
+    return Row(name, "a connection or stream error", act)
 
 
 ROWS = [*heads(), *bodies()]

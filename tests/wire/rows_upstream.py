@@ -68,7 +68,7 @@ HOLE_ROWS = [Row("swallows the connection", "504 at the connect timer", black_ho
 # Stale connections.
 
 
-def stale(request, count, closes, once, why="", known=""):
+def stale(request, count, closes, once):
     """`count` requests over one client connection to a backend whose kept connections are stale:
     how many are served, and whether one reaches the backend twice."""
 
@@ -189,7 +189,7 @@ GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
 OK_HEAD = bytes([0x88]) + literal("content-type", "application/grpc")
 
 
-def h2_backend(name, answer, want, promise, harm=("200 and a clean end",), client="h1", why="", known=""):
+def h2_backend(name, answer, want, promise, harm=("200 and a clean end",), client="h1"):
     """`answer` gives the frames that a stream is answered with; None ends the connection there."""
 
     def act(peer):
@@ -211,6 +211,9 @@ def h2_backend(name, answer, want, promise, harm=("200 and a clean end",), clien
                 said = "closed without an answer"
             finally:
                 raw.close()
+            if len(want) > 1 and said in want:
+                # How much of it came through before the end is the moment's.
+                return Seen(GOOD, "502 or cut off")
         else:
             connection = Frames(peer.h2_port)
             try:
@@ -221,9 +224,10 @@ def h2_backend(name, answer, want, promise, harm=("200 and a clean end",), clien
                 said = f"HTTP {http}" if http != 200 else f"grpc-status {status}" if status else "reset" if 1 in connection.resets else "a clean end" if 1 in connection.over else "closed"
             finally:
                 connection.close()
+            said = "reset" if said == "closed" else said
         return Seen(GOOD if said in want else HARM if said in harm else OTHER, said)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
 def h2_rows():

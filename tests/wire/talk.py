@@ -72,7 +72,7 @@ def talk(peer, data, replies=1, method="GET", within=5.0, shut=False):
     return Talk(statuses, end, peer.recorder.since(mark), responses)
 
 
-def refused(name, data, status=(400,), why="", known="", **options):
+def refused(name, data, status=(400,), **options):
     """A row whose bytes must be refused, with one of these statuses, and closed."""
 
     def act(peer):
@@ -81,10 +81,10 @@ def refused(name, data, status=(400,), why="", known="", **options):
         return Seen(GOOD if fits else HARM if seen.harm else OTHER, str(seen))
 
     promise = "refused: " + " or ".join(map(str, status)) + ", closed"
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
-def passed(name, data, want, promise="passed on", why="", known="", replies=1, **options):
+def passed(name, data, want, promise="passed on", replies=1, **options):
     """A row that is served; `want` is the backend's view as text, or a predicate on the Talk."""
 
     def act(peer):
@@ -97,10 +97,10 @@ def passed(name, data, want, promise="passed on", why="", known="", replies=1, *
             fits = seen.statuses == [200] * replies and got.replace("length", "chunked") == want.replace("length", "chunked")
         return Seen(GOOD if fits else HARM if seen.harm else OTHER, str(seen))
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
 
 
-def showing(name, data, view, want, promise, why="", known="", bad=(), **options):
+def showing(name, data, view, want, promise, bad=(), **options):
     """A row that is about fields at the backend: `view` makes one line of what came."""
 
     def act(peer):
@@ -110,4 +110,4 @@ def showing(name, data, view, want, promise, why="", known="", bad=(), **options
         said = view(seen.requests[0])
         return Seen(GOOD if said == want else HARM if said in bad else OTHER, said)
 
-    return Row(name, promise, act, why, known)
+    return Row(name, promise, act)
