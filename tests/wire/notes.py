@@ -51,7 +51,7 @@ RULES = (
     ("connection reused", "believes the backend, and uses its connection again"),
     ("nonsense", "passes on what is no response"),
     ("asked for", "passes the upgrade on"),
-    ("backend:", "passes it on, in a way that can be read in one way only"),
+    ("backend:", "passes it on"),
     ("keeps its place", "does not look for the end while a body is unread"),
     ("reads it", "closes with unread bytes, which destroys the answer"),
     ("read it", "closes with unread bytes, which destroys some answers"),
@@ -77,7 +77,7 @@ def phrase(seen):
     for words, meaning in RULES:
         if words in seen.text:
             return meaning
-    return f"shows other fields ({seen.text})" if ":" in seen.text else f"shows `{seen.text}`"
+    return f"shows `{seen.text}`"
 
 
 def explain(key, row, cells):

@@ -81,6 +81,7 @@ class Peer:
     def __init__(self, name, recorder, port, h2_port, weir=None, stats=None):
         self.name, self.recorder, self.port, self.h2_port = name, recorder, port, h2_port
         self.weir, self.stats = weir, stats
+        self.upstream = None  # its port, once it runs
         self.arrived = 0  # requests that must show in weir's outcomes, where a group counts them
 
     def queued(self):
@@ -103,6 +104,7 @@ def start(t, name, mode=OPEN, idle=TIMER, server="1s", upstream=None, **settings
     target = upstream or recorder.port
     begin = {"weir": start_weir, "HAProxy": start_haproxy, "nginx": start_nginx}[name]
     peer = begin(t, recorder, target, mode, f"{round(idle * 1000)}ms", server, settings)
+    peer.upstream = target
     for port in {peer.port, peer.h2_port}:
         eventually(f"{name} listens", lambda n=port: accepts(n), within=10)
     return peer
