@@ -39,8 +39,9 @@ def reused(peer, mark):
     return "connection reused" if later and later[-1].connection in connections else ""
 
 
-def is_free(peer, within=0.1):
-    """Whether weir's permit is back; what others hold shows with the next row."""
+def is_free(peer, within=0.5):
+    """Whether weir's permit is back: promised are 100 ms, the rest is for a busy machine. What others
+    hold shows with the next row."""
     if not peer.weir:
         return True
     deadline = time.monotonic() + within
@@ -79,7 +80,7 @@ def hostile(name, answer, want, promise, harm=(), keep=True, method="GET", body=
             # How much of it came through before the end is the moment's.
             said = "502 or cut off"
         again = "" if reuse and again == "connection reused" else again
-        text = "; ".join(part for part in (said, again, "permit not back in 100 ms" if held else "") if part)
+        text = "; ".join(part for part in (said, again, "permit not back in time" if held else "") if part)
         if again:
             fits, loose = False, loose or again != "connection reused"
         return Seen(GOOD if fits and not held else HARM if loose or held else OTHER, text)
@@ -221,13 +222,13 @@ def after_upload(peer, handler, part, want):
         raw.push(get("/early", "Content-Length: 10000000", method="POST").encode() + part)
         said, _ = outcome(raw)
         # The upload is stalled, and its permit must not wait for it.
-        held = not is_free(peer, 0.5)
+        held = not is_free(peer)
     finally:
         raw.close()
     peer.recorder.release.set()
     again = reused(peer, mark)
     peer.recorder.release.clear()
-    text = "; ".join(part for part in (said, again, "permit not back in 500 ms" if held else "") if part)
+    text = "; ".join(part for part in (said, again, "permit not back in time" if held else "") if part)
     return Seen(GOOD if said in want and not again and not held else HARM if held or again else OTHER, text)
 
 

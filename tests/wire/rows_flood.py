@@ -13,7 +13,7 @@ from frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, P
 # HTTP/1.1.
 RATE, SECONDS, CLIENTS = 100, 1, 4
 # On a machine of two cores, shared by attacker, proxy and backend, a tail of this is its own.
-P99_FLOOR_MS = 100.0
+P99_FLOOR_MS = 250.0
 
 
 class Honest(threading.Thread):

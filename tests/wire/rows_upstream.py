@@ -321,7 +321,7 @@ def slow_reader(count):
     def act(peer):
         peer.recorder.share = count
         want = MESSAGES // count * len(TINY)
-        connection = Frames(peer.h2_port, within=15)
+        connection = Frames(peer.h2_port, within=40)
         streams = [1 + 2 * number for number in range(count)]
         ask = lambda of: headers(of, block(*GRPC, method="POST", path="/t.T/Tiny"), end=False) + frame(DATA, END_STREAM, of, b"\0\0\0\0\0")  # noqa: E731
         try:
@@ -331,7 +331,7 @@ def slow_reader(count):
             wide = struct.pack(">I", 1 << 24)
             connection.push(frame(WINDOW, 0, 0, wide) + b"".join(frame(WINDOW, 0, of, wide) for of in streams))
             ends = lambda: all(of in connection.over or of in connection.resets for of in streams) or not connection.is_alive()  # noqa: E731
-            connection.until(ends, 15)
+            connection.until(ends, 40)
             whole = all(connection.bytes.get(of) == want and of in connection.over for of in streams)
         finally:
             connection.close()
