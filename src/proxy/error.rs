@@ -32,6 +32,9 @@ pub(super) enum ProxyError {
     /// What the backend sent is no response.
     #[error("the upstream's response is not valid HTTP: {0}")]
     Protocol(hyper::Error),
+    /// The response is coded in a way that cannot be passed on.
+    #[error("the upstream's response has a transfer coding other than chunked")]
+    TransferCoding,
     /// The backend switched protocols without being asked to.
     #[error("the upstream switched protocols unasked")]
     UnaskedUpgrade,
@@ -53,9 +56,11 @@ impl ProxyError {
     /// The status that the client gets.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Connect(_) | Self::Broken(_) | Self::Protocol(_) | Self::UnaskedUpgrade => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Connect(_)
+            | Self::Broken(_)
+            | Self::Protocol(_)
+            | Self::TransferCoding
+            | Self::UnaskedUpgrade => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseHeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
             Self::UploadBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
@@ -69,6 +74,7 @@ impl ProxyError {
             | Self::ConnectTimeout
             | Self::Broken(_)
             | Self::Protocol(_)
+            | Self::TransferCoding
             | Self::UnaskedUpgrade => "14",
             Self::ResponseHeadTimeout | Self::UploadStalled => "4",
             Self::UploadBroken | Self::ClientGone => "1",
@@ -81,7 +87,9 @@ impl ProxyError {
             Self::Connect(_) => Some(UpstreamError::Connect),
             Self::ConnectTimeout => Some(UpstreamError::ConnectTimeout),
             Self::Broken(_) => Some(UpstreamError::Reset),
-            Self::Protocol(_) | Self::UnaskedUpgrade => Some(UpstreamError::Protocol),
+            Self::Protocol(_) | Self::TransferCoding | Self::UnaskedUpgrade => {
+                Some(UpstreamError::Protocol)
+            }
             Self::ResponseHeadTimeout => Some(UpstreamError::ResponseHeadTimeout),
             Self::UploadStalled | Self::UploadBroken | Self::ClientGone => None,
         }
@@ -93,7 +101,7 @@ impl ProxyError {
             Self::Connect(_) => "weir; error=connection_refused",
             Self::ConnectTimeout => "weir; error=connection_timeout",
             Self::Broken(_) => "weir; error=connection_terminated",
-            Self::Protocol(_) => "weir; error=http_protocol_error",
+            Self::Protocol(_) | Self::TransferCoding => "weir; error=http_protocol_error",
             Self::UnaskedUpgrade => "weir; error=http_upgrade_failed",
             Self::ResponseHeadTimeout => "weir; error=http_response_timeout",
             Self::UploadStalled | Self::UploadBroken | Self::ClientGone => {

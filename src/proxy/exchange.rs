@@ -130,15 +130,18 @@ impl Exchange {
         }
     }
 
+    /// Whether nothing more of the request is to be sent.
+    fn is_upload_over(&self) -> bool {
+        self.upload
+            .as_ref()
+            .is_none_or(|upload| upload.is_complete())
+    }
+
     /// The response has been passed on to its end: the connection can serve the next request,
     /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
     fn complete(mut self) {
         let ended = self.record().finish(Outcome::Served);
-        let upload_is_over = self
-            .upload
-            .as_ref()
-            .is_none_or(|upload| upload.is_complete());
-        if upload_is_over {
+        if self.is_upload_over() {
             self.upload = None;
             match std::mem::replace(&mut self.link, Link::None) {
                 Link::Http1(link) if link.is_at_rest() => {
@@ -263,18 +266,23 @@ impl HeldBody {
         }
     }
 
-    /// Whether a stream is said to be over whose end has not come.
-    fn is_cut_short(&self) -> bool {
-        let exchange = self.exchange.as_ref();
-        exchange.is_some_and(|exchange| matches!(exchange.link, Link::Http2(_)))
-            && !self.body.is_end_stream()
-    }
-
     fn complete(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             self.patience.end(&exchange.connection.client);
             exchange.complete();
         }
+    }
+
+    /// Whether the backend reset its stream with `NO_ERROR` inside the response, which hyper takes
+    /// for an end. Behind a whole response that only says that the rest of the upload is not wanted
+    /// (RFC 9113, section 8.1), so it is believed as long as there is one.
+    fn is_cut_short(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| {
+            matches!(exchange.link, Link::Http2(_))
+                && !self.body.is_end_stream()
+                && self.body.size_hint().exact() != Some(0)
+                && exchange.is_upload_over()
+        })
     }
 
     fn break_off(&mut self, kind: UpstreamError, error: BodyError) -> BodyError {

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
@@ -87,8 +89,18 @@ fn judge(
             Err(ProxyError::UnaskedUpgrade)
         }
         Err(ProxyError::UploadBroken) if client.is_gone() => Err(ProxyError::ClientGone),
+        Ok(response) if has_other_coding(response.headers()) => Err(ProxyError::TransferCoding),
         sent => sent,
     }
+}
+
+/// Whether the body is coded in a way that weir does not decode, so that to strip the field would
+/// pass on what nobody could read.
+fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| {
+        !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some()
+    })
 }
 
 /// A request on its way to a response head.
@@ -136,7 +148,7 @@ impl<'a> Sending<'a> {
             request: Some(if over_http2 {
                 head.into_http2(body)
             } else {
-                head.into_http1(body)
+                framed(head.into_http1(body))
             }),
             over_http2,
             upload,
@@ -271,6 +283,15 @@ impl<'a> Sending<'a> {
 
 /// A connection being made.
 type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Http1, ProxyError>> + Send + 'a>>;
+
+/// Says that an upload of unknown length is chunked: on GET and HEAD hyper would take it for none.
+fn framed(mut request: Request<Upload>) -> Request<Upload> {
+    if !request.body().is_none() && request.body().size_hint().exact().is_none() {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
+    request
+}
 
 fn is_repeatable(request: &Request<Upload>) -> bool {
     let is_idempotent = [

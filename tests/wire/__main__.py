@@ -3,7 +3,8 @@
 A case is a function `test_…(t)` of a `cases_*.py` file; its words are its name. Each gets a fresh
 `harness.Case`, from which it takes a weir, backends and clients, all ended with it. Words on the
 command line choose the cases whose `file.name` contains one of them. The last line is
-`wire: N passed, N failed, N skipped`.
+`wire: N passed, N failed, N skipped`. `--scoreboard` writes docs/wire-scoreboard.md from what its
+cases see.
 """
 
 import importlib
@@ -32,7 +33,7 @@ CASE_SECONDS_MAX = 30
 
 
 def too_long(*_):
-    raise harness.Failure(f"took more than {CASE_SECONDS_MAX} s")
+    raise harness.Failure("took more seconds than it may")
 
 
 def cases(words):
@@ -50,7 +51,7 @@ def cases(words):
 def run(name, function, weir, directory):
     """One case, bounded in time, with its teardown: None, or what went wrong."""
     case = harness.Case(name, weir, directory)
-    signal.alarm(CASE_SECONDS_MAX)
+    signal.alarm(getattr(function, "seconds", CASE_SECONDS_MAX))
     try:
         function(case)
         case.assert_at_rest()
@@ -72,11 +73,16 @@ def main(arguments):
     weir = pathlib.Path("target/release/weir")
     if arguments[:1] == ["--weir"]:
         weir, arguments = pathlib.Path(arguments[1]), arguments[2:]
+    writing = "--scoreboard" in arguments
+    if writing:
+        arguments = [word for word in arguments if word != "--scoreboard"] or ["l_board."]
     if not weir.is_file():
         print(f"no weir at {weir}: cargo build --release", file=sys.stderr)
         return 2
     signal.signal(signal.SIGALRM, too_long)
     passed, failed, skipped = 0, [], 0
+    board = importlib.import_module("board")
+    board.WRITING = writing
     directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-wire-"))
     try:
         for name, function in cases(arguments):
@@ -96,6 +102,8 @@ def main(arguments):
                 print(f"FAILED  {seconds:6.2f} s  {name}\n    " + problem.replace("\n", "\n    "), flush=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    if writing and not failed:
+        importlib.import_module("cases_l_board").write_page()
     for name in failed:
         print(f"failed: {name}")
     print(f"wire: {passed} passed, {len(failed)} failed, {skipped} skipped", flush=True)

@@ -52,7 +52,7 @@ class Exchange:
         request, body = self.request, b""
         if request.field("expect"):
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if "chunked" in request.field("transfer-encoding"):
+        if "chunked" in map(str.lower, request.field("transfer-encoding")):
             while size := int(self.line().split(b";")[0], 16):
                 body += self.exactly(size)
                 self.line()

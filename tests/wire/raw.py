@@ -100,14 +100,16 @@ class Raw:
     def response(self, method="GET", within=None, final=True):
         """The next response. With `final`, 1xx but 101 are passed over."""
         deadline = time.monotonic() + (within or self.within)
-        try:
-            head = self.until(b"\r\n\r\n", deadline).decode("latin-1").split("\r\n")
-        except EOFError:
-            raise Failure(f"closed before a response; read {self.buffer[:300]!r}") from None
-        status = int(head[0].split(" ")[1])
-        fields = [(n.lower(), v.strip()) for n, v in (line.split(":", 1) for line in head[1:])]
-        if final and 100 <= status < 200 and status != 101:
-            return self.response(method, within)
+        status = 100
+        while 100 <= status < 200 and status != 101:
+            try:
+                head = self.until(b"\r\n\r\n", deadline).decode("latin-1").split("\r\n")
+            except EOFError:
+                raise Failure(f"closed before a response; read {self.buffer[:300]!r}") from None
+            status = int(head[0].split(" ")[1])
+            fields = [(n.lower(), v.strip()) for n, v in (line.split(":", 1) for line in head[1:])]
+            if not final:
+                break
         response = Response(status, fields)
         if method != "HEAD" and status >= 200 and status not in (204, 304):
             try:

@@ -1,0 +1,96 @@
+"""Why the columns of the scoreboard differ: in words for weir, by rule and in words for the peers."""
+
+HYPER_LENGTH = (
+    "the HTTP library drops the length before weir sees the head, which RFC 9112, section 6.1, allows if the "
+    "connection ends behind the answer, as it does; nothing of it reaches the backend"
+)
+PORT = "the port of a Host is not looked at; nothing that a client sends is dialled"
+
+# What weir does other than promised, and why.
+WEIR = {
+    ("framing", "Content-Length before chunked (CL.TE)"): HYPER_LENGTH,
+    ("framing", "chunked before Content-Length (TE.CL)"): HYPER_LENGTH,
+    ("framing", "Content-Length: 0 beside chunked (0.TE)"): HYPER_LENGTH,
+    ("framing", "a large Content-Length beside chunked"): HYPER_LENGTH,
+    ("framing", "two equal Content-Length lines"): "the HTTP library folds equal lines into one before weir sees them; one is passed on",
+    ("framing", "a NUL in a chunk extension"): "the HTTP library does not look into extensions; they end at weir",
+    ("hosts", "a Host of `a.test:x`"): PORT,
+    ("hosts", "a Host of `a.test:99999`"): PORT,
+    ("hosts", "absolute form with another scheme"): "the scheme is not looked at; the request goes to the one upstream",
+    ("hosts", "GET *"): "`*` is passed on with any method",
+    ("hosts", "a target without a slash"): "the HTTP library takes it for a host; what reaches the backend is `/`",
+    ("hosts", "a fragment"): "the HTTP library drops it",
+    ("h2", ":path `*` of a GET"): "`*` is passed on with any method",
+    ("h2", "another :scheme"): "the scheme is not looked at; the request goes to the one upstream",
+    ("h2", "a pseudo-field in trailers"): "the HTTP library drops such trailers; the request was whole",
+    ("backends", "Content-Length beside chunked"): "the length is dropped, but the connection is used again",
+    ("h2backend", "a 101"): "the HTTP library takes it for an interim response; the answer that never comes is a 504",
+    ("slow", "idle on HTTP/2, answers no PING"): (
+        "behind GOAWAY the HTTP library awaits the answer to a PING, so that such a client stays until "
+        "`timeouts.h2_ping` ends it"
+    ),
+}
+
+# What a rule below does not tell.
+PEERS = {
+    ("framing", "Content-Length of `18446744073709551619`"): "HAProxy wraps it to 3 and passes the field on; a backend that does not wrap waits for 18 exabytes.",
+    ("framing", "Transfer-Encoding of `chunked,`"): "HAProxy passes it on with an empty list element, as not chunked; a lenient backend reads chunks.",
+    ("framing", "chunked on HTTP/1.0"): "HAProxy passes chunks on under HTTP/1.0, where they mean nothing.",
+    ("framing", "no version (HTTP/0.9)"): "nginx serves HTTP/0.9, whose answer has no head.",
+    ("hosts", "absolute form, another host"): "HAProxy refuses a contradiction; nginx, told to pass `$http_host`, passes the one that lost.",
+    ("fields", "a field that Connection names"): "neither HAProxy nor nginx looks at what Connection names.",
+    ("fields", "a field that a second Connection line names"): "neither HAProxy nor nginx looks at what Connection names.",
+}
+
+# The words of a cell and what they mean, first match first.
+RULES = (
+    ("AMBIGUOUS", "passes on what a backend may read in two ways"),
+    ("honest client got", "leaves the next client with a wrong answer"),
+    ("honest client suffers", "lets the honest client suffer"),
+    ("borne to its end", "bears it"),
+    ("connection reused", "believes the backend, and uses its connection again"),
+    ("nonsense", "passes on what is no response"),
+    ("asked for", "passes the upgrade on"),
+    ("backend:", "passes it on"),
+    ("keeps its place", "does not look for the end while a body is unread"),
+    ("reads it", "closes with unread bytes, which destroys the answer"),
+    ("read it", "closes with unread bytes, which destroys some answers"),
+    ("before the timer", "needs no timer to tell"),
+    ("ENHANCE_YOUR_CALM", "takes it for an attack"),
+    ("grpc-status", "answers for the backend"),
+    ("HTTP 502", "answers in HTTP, not in gRPC"),
+    ("a clean end", "ends the stream as if the response were whole"),
+    ("clean", "takes it"),
+    ("reset", "resets the stream"),
+    ("whole", "passes it on"),
+    ("some fail", "does not retry"),
+    ("cut off", "cuts it off"),
+    ("taken", "takes it"),
+)
+
+
+def phrase(seen):
+    """A peer's difference in a few words."""
+    first = seen.text.split(",")[0].split("+")[0].split(";")[0]
+    if first.isdigit() and 400 <= int(first) < 600 and "backend:" not in seen.text and "asked" not in seen.text:
+        return f"answers {first}"
+    for words, meaning in RULES:
+        if words in seen.text:
+            return meaning
+    return f"shows `{seen.text}`"
+
+
+def explain(key, row, cells):
+    """One line on what differs from weir, or on where weir falls short; empty if nothing does."""
+    said = []
+    if (key, row) in WEIR:
+        said.append(f"weir: {WEIR[key, row]}")
+    weir = cells["weir"]
+    if (key, row) in PEERS:
+        said.append(PEERS[key, row].rstrip("."))
+    else:
+        for name in ("HAProxy", "nginx"):
+            seen = cells[name]
+            if seen.mark != weir.mark and seen.mark not in ("✓", "–"):
+                said.append(f"{name} {phrase(seen)}")
+    return "; ".join(part for part in said if part) + "." if any(said) else ""
