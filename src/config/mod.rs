@@ -182,7 +182,7 @@ fn read(
     };
     let permits = budget.as_ref().map(Budget::permit_limit);
     let limits = settings::limits(reader, machine, permits, warnings);
-    let forwarded = settings::forwarded(reader);
+    let trust = settings::trust(reader);
     let drain = settings::drain(reader);
     let log = settings::log(reader);
 
@@ -206,7 +206,7 @@ fn read(
             reject: reject?,
             timeouts: timeouts?,
             limits: limits?,
-            forwarded: forwarded?,
+            trust: trust?,
             cancel_grace,
         },
         drain,

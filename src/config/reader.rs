@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use figment::Figment;
 use figment::value::{Dict, Value};
 
-use super::problem::{Problem, TOLD, shown_key};
+use super::problem::{Problem, TOLD, quoted, shown_key};
 use super::source::{self, BUILT_IN, Layer};
 use super::value::{scalar, shown, toml_date};
 
@@ -115,6 +115,51 @@ impl Reader {
                     source,
                 });
                 Some(parsed)
+            }
+            Err(complaint) => {
+                self.complain(key, Some(shown(&value)), source, complaint);
+                None
+            }
+        }
+    }
+
+    /// A list: as such, or as one text with commas, as a variable has it. Each item is read by
+    /// `parse`, which may make several of it.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<Vec<T>, Complaint>,
+    ) -> Option<Vec<T>> {
+        self.asked.entry(key.to_owned()).or_insert(Shape::Leaf);
+        let value = self.root.find_ref(key)?.clone();
+        let source = self.source_of(&value);
+        let items: Option<Vec<String>> = match &value {
+            Value::Array(_, items) => items.iter().map(scalar).collect(),
+            _ => scalar(&value).map(|text| text.split(',').map(str::to_owned).collect()),
+        };
+        let parsed = items
+            .as_ref()
+            .ok_or_else(|| {
+                let remedy = "write a list of texts, such as [\"a\", \"b\"]; [] for none";
+                Complaint::new("it is not a list of texts", remedy)
+            })
+            .and_then(|items| {
+                let lists = items.iter().map(|item| parse(item.trim()));
+                lists.collect::<Result<Vec<_>, _>>()
+            });
+        match parsed {
+            Ok(lists) => {
+                let items: Vec<String> = items
+                    .iter()
+                    .flatten()
+                    .map(|item| quoted(item.trim()))
+                    .collect();
+                self.effective.push(Effective {
+                    key: key.to_owned(),
+                    value: format!("[{}]", items.join(", ")),
+                    source,
+                });
+                Some(lists.into_iter().flatten().collect())
             }
             Err(complaint) => {
                 self.complain(key, Some(shown(&value)), source, complaint);

@@ -13,7 +13,7 @@ use crate::admin;
 use crate::admission::{Decimal, Order};
 use crate::gate::{Bounds, Strategy};
 use crate::lifecycle::DrainSettings;
-use crate::proxy::{Forwarded, Limits, Reject, RetryAfter, Timeouts, Upstream, UpstreamProtocol};
+use crate::proxy::{Limits, Reject, RetryAfter, Timeouts, Trust, Upstream, UpstreamProtocol};
 use crate::telemetry::{LogFormat, LogSettings};
 
 const MI: u64 = 1 << 20;
@@ -21,6 +21,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Descriptors for weir itself.
 const RESERVED: usize = 64;
+
+/// The HTTP library's own bound is just above.
+const MAX_TARGET: u64 = 63 << 10;
 
 /// The gate's ledger counts no further.
 const MAX_DEPTH: u32 = (1 << 24) - 1;
@@ -217,6 +220,10 @@ pub(super) fn limits(
         let bytes = parse::bytes(text, Round::Down, &(8 << 10..=MI))?;
         Ok(u32::try_from(bytes).expect("at most 1Mi"))
     });
+    let target_bytes = reader.read("limits.target_bytes", |text| {
+        let bytes = parse::bytes(text, Round::Down, &(1 << 10..=MAX_TARGET))?;
+        Ok(usize::try_from(bytes).expect("at most 63Ki"))
+    });
     let header_fields = reader.read("limits.header_fields", |text| {
         parse::whole(text, &(10..=1000))
     });
@@ -224,6 +231,7 @@ pub(super) fn limits(
         max_connections: max_connections?,
         h2_streams: h2_streams?,
         header_bytes: header_bytes?,
+        target_bytes: target_bytes?,
         header_fields: header_fields?,
     })
 }
@@ -277,12 +285,13 @@ fn auto_connections(descriptor_limit: Option<u64>, upstream: usize) -> usize {
         .clamp(1, 1_000_000)
 }
 
-pub(super) fn forwarded(reader: &mut Reader) -> Option<Forwarded> {
-    let choices = [
-        ("append", Forwarded::Append),
-        ("replace", Forwarded::Replace),
-    ];
-    reader.read("trust.forwarded", |text| parse::one_of(text, &choices))
+pub(super) fn trust(reader: &mut Reader) -> Option<Trust> {
+    let proxies = reader.list("trust.proxies", parse::networks);
+    let headers = reader.list("trust.headers", parse::trusted_header);
+    Some(Trust {
+        proxies: proxies?,
+        headers: headers?,
+    })
 }
 
 /// The phases of going, and how long a permit outlives its client.

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Sleep, sleep};
 
 use super::place::Place;
+use super::scan::Flaw;
 use super::stall::Pulse;
 
 /// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
@@ -50,8 +51,16 @@ pub(super) struct Client {
     stage: AtomicU8,
     /// Requests in progress: more than one only on HTTP/2.
     active: AtomicU32,
-    /// Whether a request has ever begun on this connection.
-    has_begun: AtomicBool,
+    /// Requests that have begun on this connection.
+    begun: AtomicU32,
+    /// In which request hyper will mend something, and what: see [`Scan`](super::scan::Scan).
+    flaw: OnceLock<(u32, Flaw)>,
+    /// How the head begins that hyper refused by itself.
+    refused_head: OnceLock<Box<[u8]>>,
+    /// A request has begun whose answer is not flushed yet.
+    is_answering: AtomicBool,
+    /// What comes are no requests any more.
+    is_tunnel: AtomicBool,
     /// When the last request ended, or the connection began; in ms since the proxy's start.
     ended_at: AtomicU64,
     /// It is to go: its connection has grown old.
@@ -87,7 +96,11 @@ impl Client {
             _place: place,
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
-            has_begun: AtomicBool::new(false),
+            begun: AtomicU32::new(0),
+            flaw: OnceLock::new(),
+            refused_head: OnceLock::new(),
+            is_answering: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             ended_at: AtomicU64::new(now_millis),
             is_leaving: AtomicBool::new(false),
             upload_open: AtomicBool::new(false),
@@ -103,7 +116,8 @@ impl Client {
         self.stage.store(BUSY, Ordering::Relaxed);
         self.head_ahead.store(false, Ordering::Relaxed);
         self.active.fetch_add(1, Ordering::Relaxed);
-        self.has_begun.store(true, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.is_answering.store(true, Ordering::Relaxed);
     }
 
     /// Its response has been handed to hyper to the end.
@@ -129,7 +143,52 @@ impl Client {
 
     /// Whether a request has ever begun here.
     pub(super) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes what hyper will mend in which request.
+    pub(super) fn note_flaw(&self, flaw: (u32, Flaw)) {
+        // Nothing is served behind the first.
+        let _ = self.flaw.set(flaw);
+    }
+
+    /// What hyper has mended in the request that has just begun.
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        let (number, flaw) = self.flaw.get()?;
+        (*number == self.begun.load(Ordering::Relaxed)).then_some(*flaw)
+    }
+
+    /// Whether hyper has an answer to write, as far as requests go that it has passed on.
+    pub(super) fn is_answering(&self) -> bool {
+        self.is_answering.load(Ordering::Relaxed)
+    }
+
+    /// Everything that hyper had to write is written.
+    pub(super) fn note_flushed(&self) {
+        if self.active.load(Ordering::Relaxed) == 0 {
+            self.is_answering.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// hyper refuses a head that begins like this, and more of it may come.
+    pub(super) fn note_refused_head(&self, excerpt: &[u8]) {
+        let _ = self.refused_head.set(excerpt.into());
+        self.set_upload_open(true);
+    }
+
+    /// How the head began that hyper refused.
+    pub(super) fn refused_head(&self) -> &[u8] {
+        self.refused_head.get().map_or(&[], |head| head)
+    }
+
+    /// From now on no requests come.
+    pub(super) fn begin_tunnel(&self) {
+        self.is_tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no requests come any more.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Ordering::Relaxed)
     }
 
     /// The timer of the last who waited for the backend on behalf of this client.

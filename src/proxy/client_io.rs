@@ -1,7 +1,7 @@
 //! The IO of one client connection that hyper reads and writes.
 //!
-//! Takes note of what comes in, gives up on a client that does not read, and keeps a refused
-//! upload from destroying its answer.
+//! Takes note of what comes in, says why when hyper refuses a head, gives up on a client that does
+//! not read, and keeps a refused upload from destroying its answer.
 
 use std::future::Future;
 use std::io;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::client::Client;
 use super::linger::Linger;
+use super::scan::Scan;
 
 /// The IO that hyper reads and writes.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) struct ClientIo {
     client: Arc<Client>,
     /// What the sniff has read ahead.
     ahead: Bytes,
+    scan: Scan,
     write_stall: Duration,
     /// Runs while a write waits for the client to read.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -48,6 +50,7 @@ impl ClientIo {
             read,
             client,
             ahead,
+            scan: Scan::default(),
             write_stall,
             stalled: None,
             linger: None,
@@ -56,6 +59,43 @@ impl ClientIo {
 
     fn socket(&self) -> &TcpStream {
         self.client.socket()
+    }
+
+    /// Looks at what hyper is about to read.
+    fn note_read(&mut self, read: &[u8]) {
+        if self.client.is_h2 {
+            return;
+        }
+        if self.client.is_tunnel() {
+            return self.scan.stop();
+        }
+        if let Some(flaw) = self.scan.read(read) {
+            self.client.note_flaw(flaw);
+        }
+    }
+
+    /// Whether hyper is about to refuse a head that it cannot read: then it writes, and no request
+    /// that it has passed on is unanswered.
+    fn is_refusal(&self, bytes: &[u8]) -> bool {
+        !self.client.is_answering() && !self.client.is_h2 && bytes.starts_with(b"HTTP/1.1 4")
+    }
+
+    /// Writes hyper's bare refusal with a reason in it. What the socket does not take is lost.
+    fn write_refusal(&mut self, bare: &[u8]) -> usize {
+        let status = bare.get(9..12).unwrap_or_default();
+        let rule = match status {
+            b"414" => "target_length",
+            b"431" => "too_large",
+            _ => "parse",
+        };
+        let line_end = bare.iter().position(|byte| *byte == b'\n');
+        let (line, rest) = bare.split_at(line_end.map_or(0, |end| end + 1));
+        let reason =
+            format!("proxy-status: weir; error=http_request_error; details=\"{rule}\"\r\n");
+        self.client
+            .write_past(&[line, reason.as_bytes(), rest].concat());
+        self.client.note_refused_head(self.scan.excerpt());
+        bare.len()
     }
 
     /// Writes as soon as the socket takes something, and gives up on a client that does not read.
@@ -101,6 +141,7 @@ impl AsyncRead for ClientIo {
             let part = self.ahead.len().min(buf.remaining());
             let taken = self.ahead.split_to(part);
             self.client.note_last(&taken);
+            self.note_read(&taken);
             buf.put_slice(&taken);
             if self.ahead.is_empty() {
                 // An empty rest would still hold the whole buffer.
@@ -111,7 +152,9 @@ impl AsyncRead for ClientIo {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            self.client.note_read(&buf.filled()[before..]);
+            let read = &buf.filled()[before..];
+            self.client.note_read(read);
+            self.note_read(read);
         }
         Poll::Ready(Ok(()))
     }
@@ -123,6 +166,9 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_refusal(buf) {
+            return Poll::Ready(Ok(self.write_refusal(buf)));
+        }
         self.poll_write_with(cx, |socket| socket.try_write(buf))
     }
 
@@ -133,7 +179,7 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         match bufs {
             // The kernel takes a while longer for a list, even of one.
-            [one] => self.poll_write_with(cx, |socket| socket.try_write(one)),
+            [one] => self.poll_write(cx, one),
             _ => self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs)),
         }
     }
@@ -143,6 +189,7 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.note_flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::Connection;
+use super::check::{Refusal, check};
 use super::client::Client;
 use super::error::ClientGone;
 use super::exchange::Exchange;
 use super::forward::{ClientSide, Sending, relay};
-use super::headers::{self, CheckedHead};
+use super::headers::CheckedHead;
 use super::record::Record;
 use super::respond::{self, Dialect, ResponseBody};
 use super::settings::Settings;
@@ -136,7 +137,11 @@ fn arrive(
     let expects = request.headers().contains_key(http::header::EXPECT);
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
-    match headers::check(head, &connection.hop(settings)) {
+    let checked = match client.flaw() {
+        Some(flaw) => Err(Refusal::of(flaw, &head)),
+        None => check(head, &connection.hop(settings)),
+    };
+    match checked {
         Ok(head) => Ok(Arrived {
             record,
             expects,
@@ -145,8 +150,8 @@ fn arrive(
             on_upgrade,
         }),
         Err(refusal) => {
-            let response = respond::refused(dialect, refusal);
-            record.refuse(response.status().as_u16());
+            let response = respond::refused(dialect, &refusal);
+            record.refuse(&refusal, response.status().as_u16());
             Err(response)
         }
     }

@@ -22,6 +22,7 @@
 //! * One worker's connections live on its thread; workers share the gate, the metrics, and the
 //!   bound on upstream connections.
 
+mod check;
 mod client;
 mod client_io;
 mod connection;
@@ -42,14 +43,17 @@ mod place;
 mod pool;
 mod record;
 mod respond;
+mod scan;
 mod settings;
 mod sniff;
 mod stage;
 mod stall;
+mod trust;
 mod tunnel;
 mod upload;
 mod upstream;
 mod watch;
+mod words;
 mod worker;
 
 use std::io;
@@ -71,10 +75,10 @@ pub use listen::bind;
 use pace::Pace;
 use pool::Pool;
 pub use settings::{
-    Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, Upstream, UpstreamAddress,
-    UpstreamProtocol,
+    Limits, Reject, RetryAfter, Settings, Timeouts, Upstream, UpstreamAddress, UpstreamProtocol,
 };
 use stage::{Progress, Stage};
+pub use trust::{Network, NetworkError, Trust};
 use worker::Worker;
 
 /// A worker that has not moved for so long is stuck: its liveness is gone.
@@ -122,13 +126,14 @@ impl Connection {
     }
 
     /// What a head's rewriting needs to know of this hop.
-    fn hop<'a>(&'a self, settings: &Settings) -> Hop<'a> {
+    fn hop<'a>(&'a self, settings: &'a Settings) -> Hop<'a> {
         Hop {
             peer: self.client.peer,
             peer_ip: &self.client.peer_ip,
-            forwarded: settings.forwarded,
+            trust: &settings.trust,
             upstream_host: &self.shared.upstream_host,
             max_fields: settings.limits.header_fields,
+            max_target: settings.limits.target_bytes,
         }
     }
 

@@ -9,11 +9,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Shared;
+use super::check::Refusal;
 use super::error::ProxyError;
 use super::exchange::{BodyError, HeldBody};
-use super::headers::Refusal;
 use super::settings::{Reject, RetryAfter};
+use super::words::RefusalWords;
 use crate::admission::RejectReason;
+use crate::telemetry::Rule;
 
 const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -156,26 +158,17 @@ fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
 }
 
 /// A request that weir does not pass on, whoever asks and whenever.
-pub(super) fn refused(dialect: Dialect, refusal: Refusal) -> Response<ResponseBody> {
+pub(super) fn refused(dialect: Dialect, refusal: &Refusal) -> Response<ResponseBody> {
+    let words = RefusalWords::of(refusal.rule);
     let mut response = if dialect.is_grpc {
-        grpc(HeaderValue::from_static("3"), refusal.rule)
+        grpc(HeaderValue::from_static("3"), words.text.trim_ascii_end())
     } else {
-        plain(
-            dialect,
-            refusal.status,
-            refusal.rule,
-            r#"{"type":"about:blank","title":"the request cannot be forwarded"}"#,
-        )
+        plain(dialect, refusal.status(), words.text, words.json)
     };
-    let status = format!(
-        "weir; error=http_request_error; details=\"{}\"",
-        refusal.rule
-    );
-    if let Ok(status) = HeaderValue::try_from(status) {
-        response.headers_mut().insert(PROXY_STATUS, status);
-    }
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(
+    let headers = response.headers_mut();
+    headers.insert(PROXY_STATUS, HeaderValue::from_static(words.proxy_status));
+    if refusal.rule == Rule::Connect {
+        headers.insert(
             http::header::ALLOW,
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );

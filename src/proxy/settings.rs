@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::trust::Trust;
+
 /// Everything that the data path reads. Replaced as a whole on reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -17,8 +19,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How many, how large.
     pub limits: Limits,
-    /// What becomes of forwarding fields that the client sent.
-    pub forwarded: Forwarded,
+    /// Which peers are believed what they say of others.
+    pub trust: Trust,
     /// How long a permit stays after a client that left mid-request: memory is not free at
     /// disconnect.
     pub cancel_grace: Duration,
@@ -90,16 +92,6 @@ pub enum RetryAfter {
     Fixed(Duration),
 }
 
-/// What becomes of `Forwarded` and `X-Forwarded-*` fields that the client sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forwarded {
-    /// Kept, and the client's address is added at the end.
-    #[default]
-    Append,
-    /// Dropped, so that clients cannot forge them.
-    Replace,
-}
-
 /// How long each party may take. Zero never means "for ever" except where it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -138,6 +130,8 @@ pub struct Limits {
     pub h2_streams: u32,
     /// Bytes of a request head.
     pub header_bytes: u32,
+    /// Bytes of a request's path and query.
+    pub target_bytes: usize,
     /// Fields of a request head.
     pub header_fields: usize,
 }

@@ -43,6 +43,7 @@ pub(super) fn open(
     on_upgrade: OnUpgrade,
     mut response: Response<Incoming>,
 ) -> Response<ResponseBody> {
+    exchange.connection().client.begin_tunnel();
     let upstream = hyper::upgrade::on(&mut response);
     let idle = settings.timeouts.response_idle;
     tokio::spawn(async move {

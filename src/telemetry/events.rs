@@ -1,7 +1,7 @@
 //! One function per event: it counts and logs in one place, so that neither is forgotten.
 //!
-//! What a client can cause at will is rate-limited (rejects, upstream errors, failed accepts) or
-//! below the default level (its own broken connections). Text of others is recorded as a string
+//! What a client can cause at will is rate-limited (rejects, refusals, upstream errors, failed
+//! accepts) or below the default level (connections that break or fall silent). Text of others is recorded as a string
 //! field, which the formatters escape, and never as a label or as the message.
 
 use std::fmt::Display;
@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::Telemetry;
-use super::labels::{ConnectionError, UpstreamError};
+use super::labels::{ConnectionError, Rule, UpstreamError};
 use crate::admission::{Outcome, RejectReason};
 
 /// The longest path that an access line shows, in bytes.
 const PATH_BYTES_MAX: usize = 256;
+
+/// The most that a line shows of what was refused, in bytes before they are escaped.
+const EXCERPT_BYTES_MAX: usize = 64;
 
 /// A request that is over, as the access line shows it.
 #[derive(Clone, Copy, Debug)]
@@ -65,29 +68,70 @@ pub fn rejected(telemetry: &Telemetry, reason: RejectReason, now: Instant) {
     }
 }
 
-/// A client connection went wrong, outside of a request. Clients can cause as many as they like,
-/// so these lines are for debugging; that accepting fails is weir's own trouble.
+/// A request was refused because of what its head says. At most one line per second and rule.
+/// `excerpt` is what the client wrote; it is escaped and cut here.
+pub fn refused(telemetry: &Telemetry, rule: Rule, client: SocketAddr, status: u16, excerpt: &[u8]) {
+    if let Some(suppressed) = telemetry.throttles.refusals[rule as usize].pass(telemetry.age()) {
+        tracing::info!(
+            rule = rule.label(),
+            status,
+            %client,
+            excerpt = escaped(excerpt),
+            suppressed,
+            "request refused"
+        );
+    }
+}
+
+/// A client connection went wrong, outside of a request. Clients can cause as many as they like:
+/// what they sent wrong is told once a second and kind, that they broke off or fell silent is for
+/// debugging; that accepting fails is weir's own trouble.
 pub fn connection_error(
     telemetry: &Telemetry,
     kind: ConnectionError,
     client: Option<SocketAddr>,
     detail: &dyn Display,
+    excerpt: &[u8],
 ) {
     telemetry.metrics.connection_error(kind);
-    if kind != ConnectionError::Accept {
-        let client = client.map(tracing::field::display);
-        tracing::debug!(
-            kind = kind.label(),
-            client,
-            detail = detail.to_string(),
-            "client connection failed"
-        );
-    } else if let Some(suppressed) = telemetry.throttles.accept.pass(telemetry.age()) {
-        tracing::warn!(
-            suppressed,
-            detail = detail.to_string(),
-            "cannot accept a connection"
-        );
+    let pass = || telemetry.throttles.connections[kind as usize].pass(telemetry.age());
+    let client = client.map(tracing::field::display);
+    let excerpt = (!excerpt.is_empty()).then(|| escaped(excerpt));
+    match kind {
+        ConnectionError::Accept => {
+            if let Some(suppressed) = pass() {
+                tracing::warn!(
+                    suppressed,
+                    detail = detail.to_string(),
+                    "cannot accept a connection"
+                );
+            }
+        }
+        ConnectionError::Head
+        | ConnectionError::Parse
+        | ConnectionError::TooLarge
+        | ConnectionError::H2
+        | ConnectionError::BodyIdle
+        | ConnectionError::Body => {
+            if let Some(suppressed) = pass() {
+                tracing::info!(
+                    rule = kind.label(),
+                    client,
+                    excerpt,
+                    suppressed,
+                    detail = detail.to_string(),
+                    "request refused"
+                );
+            }
+        }
+        ConnectionError::Sniff | ConnectionError::WriteStall | ConnectionError::Io => {
+            tracing::debug!(
+                kind = kind.label(),
+                client,
+                detail = detail.to_string(),
+                "client connection failed"
+            );
+        }
     }
 }
 
@@ -161,6 +205,17 @@ fn method_name(method: &Method) -> &'static str {
         .iter()
         .find(|(known, _)| *known == method)
         .map_or("OTHER", |(_, name)| name)
+}
+
+/// Printable ASCII whatever the client wrote, and not much of it.
+fn escaped(excerpt: &[u8]) -> String {
+    let shown = &excerpt[..excerpt.len().min(EXCERPT_BYTES_MAX)];
+    let cut = if shown.len() < excerpt.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{}{cut}", shown.escape_ascii())
 }
 
 /// Cut between two characters.
@@ -312,12 +367,61 @@ mod tests {
     }
 
     #[test]
+    fn refusals_are_rare_lines_that_no_client_can_shape() {
+        let telemetry = Telemetry::new();
+        let peer = ([127, 0, 0, 1], 9).into();
+        let hostile = b"a\r\n{\"rule\":\"x\"}\x1b[31m\xff\0\xe2\x80\xa8";
+        let log = capture(LogFormat::Json, "info", |_| {
+            for _ in 0..100 {
+                refused(&telemetry, Rule::HostInvalid, peer, 400, hostile);
+                refused(&telemetry, Rule::TransferCoding, peer, 501, &[b'x'; 1000]);
+                let kind = ConnectionError::Parse;
+                connection_error(&telemetry, kind, Some(peer), &"invalid", hostile);
+            }
+        });
+        assert!(log.is_ascii() || log.matches('…').count() == 1, "{log}");
+        assert!(!log.contains('\u{1b}') && !log.contains('\r'), "{log}");
+        let lines = lines(&log);
+        assert_eq!(lines.len(), 3, "{log}");
+        assert_eq!(lines[0]["rule"], "host_invalid");
+        assert_eq!(lines[0]["status"], 400);
+        assert_eq!(lines[0]["client"], "127.0.0.1:9");
+        assert_eq!(
+            lines[0]["excerpt"],
+            r#"a\r\n{\"rule\":\"x\"}\x1b[31m\xff\x00\xe2\x80\xa8"#
+        );
+        assert_eq!(lines[1]["excerpt"], format!("{}…", "x".repeat(64)));
+        assert_eq!(
+            (&lines[2]["rule"], &lines[2]["detail"]),
+            (&"parse".into(), &"invalid".into())
+        );
+        assert_eq!(telemetry.totals().connection_errors, 100);
+    }
+
+    #[test]
+    fn every_rule_has_a_label_of_its_own() {
+        let mut labels: Vec<_> = Rule::ALL.iter().map(|rule| rule.label()).collect();
+        for (at, rule) in Rule::ALL.into_iter().enumerate() {
+            assert_eq!(rule as usize, at);
+        }
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Rule::ALL.len());
+    }
+
+    #[test]
     fn errors_are_counted_and_told() {
         let telemetry = Telemetry::new();
         let log = capture(LogFormat::Json, "debug", |_| {
             let peer = Some(([127, 0, 0, 1], 9).into());
-            connection_error(&telemetry, ConnectionError::Head, peer, &"too slow");
-            connection_error(&telemetry, ConnectionError::Accept, None, &"no descriptors");
+            connection_error(&telemetry, ConnectionError::Io, peer, &"reset", b"");
+            connection_error(
+                &telemetry,
+                ConnectionError::Accept,
+                None,
+                &"no descriptors",
+                b"",
+            );
             upstream_error(&telemetry, UpstreamError::Connect, &"refused\nat once");
             panicked(&telemetry, &"index out of bounds");
             reload_failed(&telemetry, &["a: b".to_owned(), "c: d".to_owned()]);
