@@ -296,7 +296,9 @@ mod tests {
         let loaded = load(&sources).expect("valid");
         let place = |key: &str| {
             let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-            let start = source::DEFAULTS.find(&format!("[{table}]")).unwrap_or(0);
+            let start = source::DEFAULTS
+                .find(&format!("\n[{table}]\n"))
+                .unwrap_or(0);
             let line = source::DEFAULTS[start..].find(&format!("\n{name} = "));
             line.map(|line| start + line)
         };

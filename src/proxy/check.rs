@@ -93,12 +93,11 @@ fn check_target(
     if target.len() > hop.max_target {
         return Err(Refusal::new(Rule::TargetLength, target.as_bytes()));
     }
-    let is_h2 = version == Version::HTTP_2;
     let is_fit = match target.as_bytes() {
-        [b'/', ..] => !is_h2 || !target.as_bytes().contains(&0x7f),
+        [b'/', ..] => true,
         b"*" => method == Method::OPTIONS,
         // `http://host?query` has no path; it means the root.
-        [b'?', ..] => !is_h2 && uri.scheme().is_some(),
+        [b'?', ..] => version != Version::HTTP_2 && uri.scheme().is_some(),
         _ => false,
     };
     if !is_fit {

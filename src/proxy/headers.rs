@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName,
-    ORIGIN, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, UPGRADE, VIA,
+    ORIGIN, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, request, response};
+use http_body::Body;
 
 use super::fields::Found;
 use super::trust::Trust;
@@ -115,8 +116,16 @@ impl CheckedHead {
 
 impl ForwardHead {
     /// As an HTTP/1.1 request: origin form, with `Host`.
-    pub(super) fn into_http1<B>(mut self, body: B) -> http::Request<B> {
+    pub(super) fn into_http1<B: Body>(mut self, body: B) -> http::Request<B> {
         self.headers.insert(HOST, self.host);
+        // hyper would take such a body for none, and leave it out.
+        if matches!(self.method, Method::GET | Method::HEAD)
+            && !body.is_end_stream()
+            && body.size_hint().exact().is_none()
+        {
+            self.headers
+                .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         // Who sends `TE` must say that it is meant for this hop (RFC 9110, section 10.1.4).
         let options = match (self.upgrade.is_some(), self.headers.contains_key(TE)) {
             (true, true) => Some("upgrade, te"),
@@ -179,7 +188,7 @@ pub(super) fn prepare_response(head: &mut response::Parts, switching: bool) {
 fn target(uri: &Uri) -> PathAndQuery {
     match uri.path_and_query() {
         Some(target) if !target.as_str().starts_with('?') => target.clone(),
-        Some(query) => PathAndQuery::try_from(format!("/{query}"))
+        Some(query) => PathAndQuery::try_from(format!("/{}", query.as_str()))
             .unwrap_or_else(|_| PathAndQuery::from_static("/")),
         None => PathAndQuery::from_static("/"),
     }

@@ -110,7 +110,7 @@ impl Scan {
 
     fn lines<'a>(&mut self, mut bytes: &'a [u8]) -> (Option<(u32, Flaw)>, &'a [u8]) {
         while let State::Start | State::Fields | State::Trailers = self.state {
-            if self.state == State::Start && self.line.is_empty() {
+            if self.state == State::Start && self.line.is_empty() && !bytes.is_empty() {
                 self.excerpt.set(bytes);
             }
             let Some(end) = memchr(b'\n', bytes) else {

@@ -105,7 +105,6 @@ fn a_target_has_one_of_the_forms() {
             Some(Rule::TargetForm),
         ),
         (HTTP_2, "GET http://a?x", Some(Rule::TargetForm)),
-        (HTTP_2, "GET http://a/\u{7f}", Some(Rule::TargetForm)),
         (HTTP_2, "GET http://a/ä", None),
         (HTTP_11, "GET ftp://b/\nhost: a", Some(Rule::Scheme)),
         (HTTP_2, "GET ftp://b/", Some(Rule::Scheme)),

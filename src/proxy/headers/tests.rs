@@ -3,7 +3,13 @@
 use super::*;
 use crate::proxy::check::check;
 use crate::proxy::trust::Network;
+use bytes::Bytes;
 use http::Response;
+use http_body::{Frame, SizeHint};
+use http_body_util::{Empty, Full};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 const PEER: &str = "192.0.2.7";
 
@@ -70,6 +76,10 @@ fn prepared(text: &str) -> ForwardHead {
     prepared_as(HTTP_11, text)
 }
 
+fn none() -> Empty<Bytes> {
+    Empty::new()
+}
+
 fn field(head: &ForwardHead, name: &str) -> Vec<String> {
     head.headers
         .get_all(name)
@@ -82,7 +92,7 @@ fn field(head: &ForwardHead, name: &str) -> Vec<String> {
 fn the_authority_wins_over_the_host() {
     let head = prepared("GET http://b.example:81/x?y\nhost: a.example");
     assert_eq!(head.host, "b.example:81");
-    let request = head.into_http1(());
+    let request = head.into_http1(none());
     assert_eq!(request.uri().to_string(), "/x?y");
     assert_eq!(request.headers()["host"], "b.example:81");
 }
@@ -90,7 +100,7 @@ fn the_authority_wins_over_the_host() {
 #[test]
 fn towards_http2_the_host_is_the_authority_and_no_field() {
     let head = prepared("GET /x\nhost: a.example:81");
-    let request = head.into_http2(());
+    let request = head.into_http2(none());
     assert_eq!(request.uri().to_string(), "http://a.example:81/x");
     assert!(!request.headers().contains_key("host"));
 }
@@ -100,7 +110,7 @@ fn targets_pass_byte_for_byte() {
     for target in ["//a/../%2e", "/?", "/a%00b?x=%zz", "/a;b=c//", "*"] {
         let method = if target == "*" { "OPTIONS" } else { "GET" };
         let head = prepared(&format!("{method} {target}\nhost: a"));
-        assert_eq!(head.into_http1(()).uri().to_string(), target);
+        assert_eq!(head.into_http1(none()).uri().to_string(), target);
     }
 }
 
@@ -213,7 +223,7 @@ fn only_a_whole_upgrade_request_is_passed_on() {
     assert!(!upgrade(
         "GET /\nhost: a\nconnection: upgrade\nupgrade: websocket, h2c"
     ));
-    let request = prepared(&format!("GET /\nhost: a\n{asks}")).into_http1(());
+    let request = prepared(&format!("GET /\nhost: a\n{asks}")).into_http1(none());
     assert_eq!(request.headers()["connection"], "upgrade");
     assert_eq!(request.headers()["upgrade"], "websocket");
 }
@@ -245,9 +255,9 @@ fn a_void_length_beside_chunked_framing_is_dropped_from_responses() {
 #[test]
 fn an_empty_host_is_the_upstreams_over_http2() {
     let text = "GET /x?y\nhost:";
-    let request = prepared(text).into_http2(());
+    let request = prepared(text).into_http2(none());
     assert_eq!(request.uri().to_string(), "http://127.0.0.1:8080/x?y");
-    let request = prepared(text).into_http1(());
+    let request = prepared(text).into_http1(none());
     assert_eq!(request.uri().to_string(), "/x?y");
     assert_eq!(request.headers()["host"], "");
 }
@@ -261,8 +271,8 @@ fn the_asterisk_and_the_root_keep_their_forms() {
         ("GET http://a?x=1\nhost: a", "/?x=1"),
     ];
     for (text, target) in rows {
-        assert_eq!(prepared(text).into_http1(()).uri().to_string(), target);
-        let request = prepared(text).into_http2(());
+        assert_eq!(prepared(text).into_http1(none()).uri().to_string(), target);
+        let request = prepared(text).into_http2(none());
         let path = request.uri().path_and_query().expect("a target");
         assert_eq!((path.as_str(), request.uri().host()), (target, Some("a")));
     }
@@ -271,7 +281,7 @@ fn the_asterisk_and_the_root_keep_their_forms() {
 #[test]
 fn te_is_said_to_be_meant_for_this_hop() {
     let connection = |text: &str| {
-        let request = prepared(text).into_http1(());
+        let request = prepared(text).into_http1(none());
         let value = request.headers().get("connection");
         value.map(|value| value.to_str().expect("ASCII").to_owned())
     };
@@ -287,4 +297,36 @@ fn te_is_said_to_be_meant_for_this_hop() {
         connection(&format!("{get}\nte: trailers\n{upgrade}")).as_deref(),
         Some("upgrade, te")
     );
+}
+
+/// A body whose length nobody knows.
+struct Unknown;
+
+impl Body for Unknown {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[test]
+fn a_body_is_framed_whatever_the_method() {
+    for method in ["GET", "HEAD"] {
+        let head = || prepared(&format!("{method} /\nhost: a"));
+        let coding = |headers: &HeaderMap| headers.contains_key("transfer-encoding");
+        assert!(!coding(head().into_http1(none()).headers()));
+        assert!(!coding(
+            head().into_http1(Full::<Bytes>::from("abc")).headers()
+        ));
+        assert!(coding(head().into_http1(Unknown).headers()));
+    }
 }

@@ -156,4 +156,6 @@ fn the_excerpt_is_the_last_heads_beginning() {
     assert!(scan.excerpt().starts_with(b"POST / HTTP/1.1\r\n"));
     scan.read(b"\r\n\x01\x02 nonsense\r\n");
     assert!(scan.excerpt().starts_with(b"\x01\x02 nonsense"));
+    scan.read(b"\r\n");
+    assert!(scan.excerpt().starts_with(b"\x01\x02 nonsense"));
 }
