@@ -59,6 +59,8 @@ pub(super) struct Client {
     refused_head: OnceLock<Box<[u8]>>,
     /// A request has begun whose answer is not flushed yet.
     is_answering: AtomicBool,
+    /// Something waits to be written until it reads.
+    is_stalled: AtomicBool,
     /// What comes are no requests any more.
     is_tunnel: AtomicBool,
     /// When the last request ended, or the connection began; in ms since the proxy's start.
@@ -100,6 +102,7 @@ impl Client {
             flaw: OnceLock::new(),
             refused_head: OnceLock::new(),
             is_answering: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
             ended_at: AtomicU64::new(now_millis),
             is_leaving: AtomicBool::new(false),
@@ -316,9 +319,17 @@ impl Client {
         }
     }
 
-    /// Writes past hyper, where hyper has nothing to say any more. What does not fit is lost.
+    /// Says whether something waits to be written until the client reads.
+    pub(super) fn set_stalled(&self, stalled: bool) {
+        self.is_stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    /// Writes past hyper, where hyper has nothing to say any more; never into the middle of what it
+    /// has said. What does not fit is lost.
     pub(super) fn write_past(&self, bytes: &[u8]) {
-        let _ = self.socket().try_write(bytes);
+        if !self.is_stalled.load(Ordering::Relaxed) {
+            let _ = self.socket().try_write(bytes);
+        }
     }
 }
 

@@ -111,7 +111,9 @@ impl ClientIo {
             match write(self.socket()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
-                    self.stalled = None;
+                    if self.stalled.take().is_some() {
+                        self.client.set_stalled(false);
+                    }
                     return Poll::Ready(written);
                 }
             }
@@ -119,10 +121,11 @@ impl ClientIo {
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let deadline = Instant::now() + self.write_stall;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let client = &self.client;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            client.set_stalled(true);
+            Box::pin(tokio::time::sleep_until(Instant::now() + self.write_stall))
+        });
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, WRITE_STALL)))
     }

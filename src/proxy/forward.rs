@@ -10,7 +10,6 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::Connection;
-use super::client::Client;
 use super::error::{ClientGone, ProxyError};
 use super::exchange::{Exchange, HeldBody, Link};
 use super::headers::{ForwardHead, prepare_response};
@@ -21,6 +20,7 @@ use super::stall::Pulse;
 use super::tunnel;
 use super::upload::{Upload, UploadState};
 use super::upstream::Http1;
+use crate::telemetry::{ConnectionError, events};
 
 /// How often a request that was turned away is sent again over HTTP/2, at most.
 const RETRIES_HTTP2: u32 = 3;
@@ -41,7 +41,7 @@ pub(super) fn relay(
         ..
     } = sending;
     let client = &connection.client;
-    let response = match judge(sent, wanted.as_ref(), client) {
+    let response = match judge(sent, wanted.as_ref(), connection) {
         Ok(response) => response,
         // Dropped, the exchange counts as cancelled and its permit stays for `cancel_grace`.
         Err(ProxyError::ClientGone) => return Err(ClientGone),
@@ -76,8 +76,9 @@ pub(super) struct ClientSide {
 fn judge(
     sent: Result<Response<Incoming>, ProxyError>,
     wanted: Option<&HeaderValue>,
-    client: &Client,
+    connection: &Connection,
 ) -> Result<Response<Incoming>, ProxyError> {
+    let client = &connection.client;
     match sent {
         Ok(response)
             if response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -85,7 +86,14 @@ fn judge(
         {
             Err(ProxyError::UnaskedUpgrade)
         }
-        Err(ProxyError::UploadBroken) if client.is_gone() => Err(ProxyError::ClientGone),
+        Err(error @ ProxyError::UploadBroken) if client.is_gone() => {
+            // It may still read: then it is told.
+            client.write_past(respond::SHORT_BODY);
+            let telemetry = &connection.shared.telemetry;
+            let peer = Some(client.peer);
+            events::connection_error(telemetry, ConnectionError::Body, peer, &error, &[]);
+            Err(ProxyError::ClientGone)
+        }
         sent => sent,
     }
 }

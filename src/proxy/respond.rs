@@ -23,6 +23,10 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
+/// What a client gets whose body ends before its end (RFC 9112, section 8).
+pub(super) const SHORT_BODY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"body\"\r\n\r\n";
+
 /// What hyper sends to the client.
 #[derive(Debug)]
 #[expect(

@@ -312,6 +312,34 @@ async fn a_body_that_breaks_its_framing_is_a_400() {
     weir.assert_at_rest(all).await;
 }
 
+/// A body that ends too early is the client's fault, too, if it is still there to hear it.
+#[tokio::test]
+async fn a_body_that_ends_too_early_is_a_400() {
+    let backend = backend().await;
+    let weir = start(&format!("http://{}", backend.address())).await;
+    let bodies = [
+        "content-length: 10\r\n\r\nhello",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhe",
+    ];
+    for body in bodies {
+        for is_late in [false, true] {
+            let mut raw = Raw::with(weir.data, format!("{POST}{body}")).await;
+            if is_late {
+                weir.until_at(1, 0).await;
+            }
+            raw.half_close().await;
+            let answer = raw.head().await;
+            assert_eq!(answer.status, 400, "{body:?}, late: {is_late}");
+            assert!(answer.headers["proxy-status"].ends_with("details=\"body\""));
+        }
+    }
+    let metrics = weir.metrics().await;
+    assert_eq!(metrics.with("weir_connection_errors_total", "\"body\""), 4);
+    assert_eq!(metrics.sum("weir_upstream_errors_total"), 0);
+    weir.assert_at_rest(4).await;
+    assert_eq!(weir.outcome("cancelled").await, 4);
+}
+
 /// What behaves is not refused: requests one after another, bodies of both framings on methods of
 /// all kinds, in pieces, pipelined.
 #[tokio::test]
