@@ -14,7 +14,8 @@ use tracing_subscriber::filter::LevelFilter;
 use super::duration;
 use super::problem::quoted;
 use super::quantity::{self, Quantity};
-use super::reader::{Complaint, distance};
+use super::reader::Complaint;
+use super::value::distance;
 use crate::admission::Decimal;
 use crate::proxy::{Network, NetworkError, UpstreamAddress};
 

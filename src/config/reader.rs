@@ -10,7 +10,7 @@ use figment::value::{Dict, Value};
 
 use super::problem::{Problem, TOLD, quoted, shown_key};
 use super::source::{self, BUILT_IN, Layer};
-use super::value::{scalar, shown, toml_date};
+use super::value::{distance, scalar, shown, toml_date};
 
 /// Far longer than any key: what is longer was not meant to be one.
 const LONGEST_KEY: usize = 100;
@@ -388,20 +388,4 @@ impl Reader {
             remedy: complaint.remedy,
         });
     }
-}
-
-/// How many letters to insert, delete or replace between two words.
-pub(super) fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[other.len()]
 }

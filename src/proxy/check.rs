@@ -64,8 +64,12 @@ impl Refusal {
     }
 }
 
-/// Checks a head as it arrived.
-pub(super) fn check(head: request::Parts, hop: &Hop<'_>) -> Result<CheckedHead, Refusal> {
+/// Checks a head as it arrived. `flaw` is asked what is not seen of it any more, if it has framing.
+pub(super) fn check(
+    head: request::Parts,
+    hop: &Hop<'_>,
+    flaw: impl FnOnce() -> Option<Flaw>,
+) -> Result<CheckedHead, Refusal> {
     let headers = &head.headers;
     if head.method == Method::CONNECT {
         let to = head.uri.authority().map_or("", Authority::as_str);
@@ -77,7 +81,12 @@ pub(super) fn check(head: request::Parts, hop: &Hop<'_>) -> Result<CheckedHead, 
     }
     check_target(&head.method, &head.uri, head.version, hop)?;
     let found = Found::of(headers);
-    check_framing(headers, found)?;
+    if found.has(Found::TRANSFER_ENCODING | Found::CONTENT_LENGTH) {
+        check_framing(headers)?;
+        if let Some(flaw) = flaw() {
+            return Err(Refusal::of(flaw, &head));
+        }
+    }
     let host = the_one_host(&head.uri, head.version, headers, hop)?;
     Ok(CheckedHead { head, host, found })
 }
@@ -121,10 +130,7 @@ fn target_of(uri: &Uri) -> &str {
 
 /// One framing that everybody reads alike: exactly one length, or one `chunked`. hyper has refused
 /// lengths that are no numbers by now, and what it has mended was found by the scan of the bytes.
-fn check_framing(headers: &HeaderMap, found: Found) -> Result<(), Refusal> {
-    if !found.has(Found::TRANSFER_ENCODING | Found::CONTENT_LENGTH) {
-        return Ok(());
-    }
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -203,15 +209,14 @@ fn is_port(port: &[u8]) -> bool {
 /// An IPv6 literal, or a name with the other signs that RFC 3986 allows in one and that mean
 /// nothing elsewhere. Percent signs and commas are for nobody's benefit but an attacker's.
 fn is_odd_host(bytes: &[u8]) -> bool {
-    let (host, port) = match bytes {
-        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) => (&rest[..end], &rest[end + 1..]),
-            None => return false,
-        },
-        _ => {
-            let end = bytes.iter().position(|byte| *byte == b':');
-            bytes.split_at(end.unwrap_or(bytes.len()))
-        }
+    let (host, port) = if let [b'[', rest @ ..] = bytes {
+        let Some(end) = rest.iter().position(|byte| *byte == b']') else {
+            return false;
+        };
+        (&rest[..end], &rest[end + 1..])
+    } else {
+        let end = bytes.iter().position(|byte| *byte == b':');
+        bytes.split_at(end.unwrap_or(bytes.len()))
     };
     let is_host = if bytes.starts_with(b"[") {
         host.contains(&b':')

@@ -20,7 +20,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Sleep, sleep};
 
 use super::place::Place;
-use super::scan::Flaw;
+use super::scan::{Flaw, Scan};
 use super::stall::Pulse;
 
 /// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
@@ -53,7 +53,9 @@ pub(super) struct Client {
     active: AtomicU32,
     /// Requests that have begun on this connection.
     begun: AtomicU32,
-    /// In which request hyper will mend something, and what: see [`Scan`](super::scan::Scan).
+    /// A look at what hyper reads, on HTTP/1.
+    scan: Mutex<Scan>,
+    /// In which request hyper will mend something, and what.
     flaw: OnceLock<(u32, Flaw)>,
     /// How the head begins that hyper refused by itself.
     refused_head: OnceLock<Box<[u8]>>,
@@ -99,6 +101,7 @@ impl Client {
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
             begun: AtomicU32::new(0),
+            scan: Mutex::default(),
             flaw: OnceLock::new(),
             refused_head: OnceLock::new(),
             is_answering: AtomicBool::new(false),
@@ -149,16 +152,38 @@ impl Client {
         self.begun.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes what hyper will mend in which request.
-    pub(super) fn note_flaw(&self, flaw: (u32, Flaw)) {
-        // Nothing is served behind the first.
-        let _ = self.flaw.set(flaw);
+    /// Looks at what hyper is about to read, which is the begin of a head if nothing was under way.
+    pub(super) fn scan_read(&self, read: &[u8], is_idle: bool) {
+        if self.is_h2 {
+            return;
+        }
+        let mut scan = self.scan.lock().expect("nothing panics under it");
+        if self.is_tunnel.load(Ordering::Relaxed) {
+            return scan.stop();
+        }
+        let begun = is_idle.then(|| self.begun.load(Ordering::Relaxed));
+        if let Some(flaw) = scan.note(read, begun) {
+            // Nothing is served behind the first.
+            let _ = self.flaw.set(flaw);
+        }
     }
 
-    /// What hyper has mended in the request that has just begun.
+    /// What hyper has mended in the request that has just begun, as far as it has been looked at.
     pub(super) fn flaw(&self) -> Option<Flaw> {
         let (number, flaw) = self.flaw.get()?;
         (*number == self.begun.load(Ordering::Relaxed)).then_some(*flaw)
+    }
+
+    /// The same after a look at everything that has come: for requests with a body.
+    pub(super) fn flaw_of_framed(&self) -> Option<Flaw> {
+        if self.is_h2 {
+            return None;
+        }
+        let mut scan = self.scan.lock().expect("nothing panics under it");
+        if let Some(flaw) = scan.settle() {
+            let _ = self.flaw.set(flaw);
+        }
+        self.flaw()
     }
 
     /// Whether hyper has an answer to write, as far as requests go that it has passed on.
@@ -173,9 +198,11 @@ impl Client {
         }
     }
 
-    /// hyper refuses a head that begins like this, and more of it may come.
-    pub(super) fn note_refused_head(&self, excerpt: &[u8]) {
-        let _ = self.refused_head.set(excerpt.into());
+    /// hyper refuses the head that has come last, and more of it may come.
+    pub(super) fn note_refused_head(&self) {
+        let mut scan = self.scan.lock().expect("nothing panics under it");
+        scan.settle();
+        let _ = self.refused_head.set(scan.excerpt().into());
         self.set_upload_open(true);
     }
 
@@ -187,11 +214,6 @@ impl Client {
     /// From now on no requests come.
     pub(super) fn begin_tunnel(&self) {
         self.is_tunnel.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether no requests come any more.
-    pub(super) fn is_tunnel(&self) -> bool {
-        self.is_tunnel.load(Ordering::Relaxed)
     }
 
     /// The timer of the last who waited for the backend on behalf of this client.
@@ -250,7 +272,9 @@ impl Client {
 
     /// Bytes of a new head start its clock; at once, or when the request before it is over.
     pub(super) fn note_read(&self, read: &[u8]) {
-        match self.stage.load(Ordering::Relaxed) {
+        let stage = self.stage.load(Ordering::Relaxed);
+        self.scan_read(read, stage == IDLE);
+        match stage {
             IDLE => self.begin_head(),
             BUSY if !self.is_h2 && !self.is_upload_open() => {
                 self.head_ahead.store(true, Ordering::Relaxed);

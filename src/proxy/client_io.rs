@@ -19,7 +19,6 @@ use tokio::time::{Instant, Sleep};
 
 use super::client::Client;
 use super::linger::Linger;
-use super::scan::Scan;
 
 /// The IO that hyper reads and writes.
 #[derive(Debug)]
@@ -28,7 +27,6 @@ pub(super) struct ClientIo {
     client: Arc<Client>,
     /// What the sniff has read ahead.
     ahead: Bytes,
-    scan: Scan,
     write_stall: Duration,
     /// Runs while a write waits for the client to read.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -50,7 +48,6 @@ impl ClientIo {
             read,
             client,
             ahead,
-            scan: Scan::default(),
             write_stall,
             stalled: None,
             linger: None,
@@ -59,19 +56,6 @@ impl ClientIo {
 
     fn socket(&self) -> &TcpStream {
         self.client.socket()
-    }
-
-    /// Looks at what hyper is about to read.
-    fn note_read(&mut self, read: &[u8]) {
-        if self.client.is_h2 {
-            return;
-        }
-        if self.client.is_tunnel() {
-            return self.scan.stop();
-        }
-        if let Some(flaw) = self.scan.read(read) {
-            self.client.note_flaw(flaw);
-        }
     }
 
     /// Whether hyper is about to refuse a head that it cannot read: then it writes, and no request
@@ -94,7 +78,7 @@ impl ClientIo {
             format!("proxy-status: weir; error=http_request_error; details=\"{rule}\"\r\n");
         self.client
             .write_past(&[line, reason.as_bytes(), rest].concat());
-        self.client.note_refused_head(self.scan.excerpt());
+        self.client.note_refused_head();
         bare.len()
     }
 
@@ -144,7 +128,7 @@ impl AsyncRead for ClientIo {
             let part = self.ahead.len().min(buf.remaining());
             let taken = self.ahead.split_to(part);
             self.client.note_last(&taken);
-            self.note_read(&taken);
+            self.client.scan_read(&taken, false);
             buf.put_slice(&taken);
             if self.ahead.is_empty() {
                 // An empty rest would still hold the whole buffer.
@@ -155,9 +139,7 @@ impl AsyncRead for ClientIo {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            let read = &buf.filled()[before..];
-            self.client.note_read(read);
-            self.note_read(read);
+            self.client.note_read(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }

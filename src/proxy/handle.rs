@@ -139,7 +139,7 @@ fn arrive(
     let (head, body) = request.into_parts();
     let checked = match client.flaw() {
         Some(flaw) => Err(Refusal::of(flaw, &head)),
-        None => check(head, &connection.hop(settings)),
+        None => check(head, &connection.hop(settings), || client.flaw_of_framed()),
     };
     match checked {
         Ok(head) => Ok(Arrived {

@@ -222,11 +222,8 @@ fn strip(headers: &mut HeaderMap, found: Found, trusted: &[HeaderName]) {
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {
-    let starts = |prefix: &&str| name.as_str().starts_with(*prefix);
-    NEVER_NOMINATED.contains(name)
-        || NEVER_NOMINATED_PREFIXES
-            .iter()
-            .any(|prefix| starts(&prefix))
+    let begins = |prefix: &&str| name.as_str().starts_with(*prefix);
+    NEVER_NOMINATED.contains(name) || NEVER_NOMINATED_PREFIXES.iter().any(begins)
 }
 
 /// The protocol of an upgrade that is passed on: on HTTP/1.1, asked for by both fields, on a

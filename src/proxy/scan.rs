@@ -4,10 +4,17 @@
 //! `Transfer-Encoding`, makes one of equal lengths, and cuts a fragment off a target. What it
 //! dropped cannot be seen any more when the request arrives, so it is looked for here.
 //!
+//! To look at every head would cost a request 3 % of its instructions, so heads are only held, and
+//! looked at when one turns out to have a body: the others have nothing that hyper mends but a
+//! fragment.
+//!
 //! **Nothing is decided here about where a message ends**: hyper frames, and a disagreement could
 //! only make weir refuse too much or overlook what hyper has mended.
 
 use memchr::memchr;
+
+/// What is held for a second look; more is looked at when it comes.
+const HELD_BYTES: usize = 1 << 10;
 
 /// Of a line that comes in pieces: any field that matters here is shorter.
 const LINE_BYTES: usize = 256;
@@ -29,6 +36,8 @@ pub(super) enum Flaw {
 /// Follows the messages of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    /// What has come since the last message that was looked at.
+    held: Vec<u8>,
     state: State,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
@@ -78,9 +87,35 @@ impl Head {
 }
 
 impl Scan {
-    /// Takes what was read. Tells the first flaw, and in which head of the connection it is,
-    /// counted from 1.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<(u32, Flaw)> {
+    /// Takes what was read. Tells the first flaw that has been found, and in which head of the
+    /// connection it is, counted from 1. `begun` is given when all that came before was a number of
+    /// requests and nothing else.
+    pub(super) fn note(&mut self, bytes: &[u8], begun: Option<u32>) -> Option<(u32, Flaw)> {
+        if self.state != State::Start || !self.line.is_empty() {
+            return self.read(bytes);
+        }
+        if let Some(begun) = begun {
+            self.held.clear();
+            self.heads = begun;
+        }
+        if self.held.len() + bytes.len() <= HELD_BYTES && memchr(b'#', bytes).is_none() {
+            self.held.extend_from_slice(bytes);
+            return None;
+        }
+        self.settle().or_else(|| self.read(bytes))
+    }
+
+    /// Looks at what is held.
+    pub(super) fn settle(&mut self) -> Option<(u32, Flaw)> {
+        let mut held = std::mem::take(&mut self.held);
+        let flaw = self.read(&held);
+        held.clear();
+        self.held = held;
+        flaw
+    }
+
+    /// Looks at what comes next.
+    fn read(&mut self, mut bytes: &[u8]) -> Option<(u32, Flaw)> {
         while !bytes.is_empty() {
             bytes = match self.state {
                 State::Start | State::Fields | State::Trailers => {
@@ -101,6 +136,7 @@ impl Scan {
     /// What comes now is no request any more.
     pub(super) fn stop(&mut self) {
         self.state = State::Lost;
+        self.held = Vec::new();
     }
 
     /// How the last head begins.
@@ -167,21 +203,13 @@ impl Scan {
     }
 
     fn field(&mut self, line: &[u8]) {
-        match line.first() {
-            Some(b'c' | b'C') => {
-                if let Some(value) = value_of(line, b"content-length:") {
-                    self.head.lengths += 1;
-                    // hyper refuses what is no number.
-                    let text = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
-                    self.head.length = text.parse().unwrap_or_default();
-                }
-            }
-            Some(b't' | b'T') => {
-                if value_of(line, b"transfer-encoding:").is_some() {
-                    self.head.codings += 1;
-                }
-            }
-            _ => {}
+        if let Some(value) = value_of(line, b"content-length:") {
+            self.head.lengths += 1;
+            // hyper refuses what is no number.
+            let text = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
+            self.head.length = text.parse().unwrap_or_default();
+        } else if value_of(line, b"transfer-encoding:").is_some() {
+            self.head.codings += 1;
         }
     }
 

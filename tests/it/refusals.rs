@@ -12,14 +12,25 @@ const POST: &str = "POST / HTTP/1.1\r\nhost: t\r\n";
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
 
 /// What the client sends, the status it gets, and the rule that `proxy-status` and the log name.
-fn rows() -> Vec<(String, u16, &'static str)> {
-    let get = |fields: &str| format!("GET / HTTP/1.1\r\n{fields}\r\n");
-    let post = |fields: &str, body: &str| format!("{POST}{fields}\r\n{body}");
+type Row = (String, u16, &'static str);
+
+fn rows() -> Vec<Row> {
+    [refused_by_weir(), refused_by_hyper()].concat()
+}
+
+fn get(fields: &str) -> String {
+    format!("GET / HTTP/1.1\r\n{fields}\r\n")
+}
+
+fn post(fields: &str, body: &str) -> String {
+    format!("{POST}{fields}\r\n{body}")
+}
+
+fn refused_by_weir() -> Vec<Row> {
     let target = |target: &str| format!("GET {target} HTTP/1.1\r\nhost: t\r\n\r\n");
     let last_chunk = "0\r\n\r\n";
     let both = "content-length: 5\r\ntransfer-encoding: chunked\r\n";
     vec![
-        // Refused by weir.
         (
             "CONNECT t:80 HTTP/1.1\r\nhost: t:80\r\n\r\n".into(),
             405,
@@ -82,7 +93,12 @@ fn rows() -> Vec<(String, u16, &'static str)> {
             400,
             "length_beside_coding",
         ),
-        // Refused by hyper.
+    ]
+}
+
+fn refused_by_hyper() -> Vec<Row> {
+    let last_chunk = "0\r\n\r\n";
+    vec![
         (
             post("content-length: 3\r\ncontent-length: 4\r\n", "abcd"),
             400,

@@ -5,7 +5,7 @@ use crate::proxy::headers::tests::{HTTP_2, HTTP_10, HTTP_11, hop_of, parse, trus
 
 fn refusal(version: Version, text: &str) -> Option<Rule> {
     let trust = trust(&["any"]);
-    check(parse(version, text), &hop_of(&trust))
+    check(parse(version, text), &hop_of(&trust), || None)
         .err()
         .map(|refusal| refusal.rule)
 }
@@ -167,7 +167,7 @@ fn there_are_not_too_many_fields() {
 fn a_refusal_shows_the_beginning_of_what_broke_the_rule() {
     let trust = trust(&["any"]);
     let excerpt = |text: &str| {
-        let refusal = check(parse(HTTP_11, text), &hop_of(&trust)).expect_err("refused");
+        let refusal = check(parse(HTTP_11, text), &hop_of(&trust), || None).expect_err("refused");
         String::from_utf8(refusal.excerpt).expect("text")
     };
     assert_eq!(excerpt("GET /\nhost: a@b"), "a@b");
@@ -202,6 +202,11 @@ fn what_the_scan_found_is_refused_with_its_rule() {
     ];
     for (flaw, text, rule, excerpt) in rows {
         let refusal = Refusal::of(flaw, &head(text));
+        if rule != Rule::TargetFragment {
+            let trust = trust(&[]);
+            let checked = check(head(text), &hop_of(&trust), || Some(flaw));
+            assert_eq!(checked.expect_err("refused"), refusal);
+        }
         assert_eq!(refusal.rule, rule);
         assert_eq!(refusal.excerpt, excerpt.as_bytes());
         assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);

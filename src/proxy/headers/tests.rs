@@ -63,7 +63,7 @@ pub(in crate::proxy) fn hop_of(trust: &Trust) -> Hop<'_> {
 
 fn prepared_by(trust: &Trust, version: Version, text: &str) -> ForwardHead {
     let hop = hop_of(trust);
-    check(parse(version, text), &hop)
+    check(parse(version, text), &hop, || None)
         .expect("fit to be forwarded")
         .rewrite(&hop)
 }

@@ -6,8 +6,17 @@ const PLAIN: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const BOTH: &str =
     "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// What is found when the bytes come in pieces of this size.
+/// What is found when the bytes come in pieces of this size, and are looked at in the end.
 fn found(text: &str, piece: usize) -> Option<(u32, Flaw)> {
+    let mut scan = Scan::default();
+    text.as_bytes()
+        .chunks(piece)
+        .find_map(|piece| scan.note(piece, None))
+        .or_else(|| scan.settle())
+}
+
+/// The same if they are looked at whenever some come.
+fn found_at_once(text: &str, piece: usize) -> Option<(u32, Flaw)> {
     let mut scan = Scan::default();
     text.as_bytes()
         .chunks(piece)
@@ -16,11 +25,9 @@ fn found(text: &str, piece: usize) -> Option<(u32, Flaw)> {
 
 fn check(text: &str, expected: Option<(u32, Flaw)>) {
     for piece in [1, 2, 3, 7, 16, 61, usize::MAX] {
-        assert_eq!(
-            found(text, piece),
-            expected,
-            "in pieces of {piece}: {text:?}"
-        );
+        let what = format!("in pieces of {piece}: {text:?}");
+        assert_eq!(found(text, piece), expected, "{what}");
+        assert_eq!(found_at_once(text, piece), expected, "{what}");
     }
 }
 
@@ -158,4 +165,40 @@ fn the_excerpt_is_the_last_heads_beginning() {
     assert!(scan.excerpt().starts_with(b"\x01\x02 nonsense"));
     scan.read(b"\r\n");
     assert!(scan.excerpt().starts_with(b"\x01\x02 nonsense"));
+}
+
+#[test]
+fn requests_without_a_body_are_forgotten_when_they_are_over() {
+    let mut scan = Scan::default();
+    for begun in 0..1000 {
+        assert_eq!(scan.note(PLAIN.as_bytes(), Some(begun)), None);
+        assert_eq!(scan.held, PLAIN.as_bytes());
+    }
+    assert_eq!(scan.note(BOTH.as_bytes(), Some(1000)), None);
+    assert_eq!(scan.settle(), Some((1001, Flaw::LengthBesideCoding)));
+
+    // Not over: two in one piece, and the next before they are answered.
+    let mut scan = Scan::default();
+    assert_eq!(scan.note(PLAIN.repeat(2).as_bytes(), Some(7)), None);
+    assert_eq!(scan.note(BOTH.as_bytes(), None), None);
+    assert_eq!(scan.settle(), Some((10, Flaw::LengthBesideCoding)));
+}
+
+#[test]
+fn what_is_too_much_to_hold_is_looked_at() {
+    let mut scan = Scan::default();
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(HELD_BYTES));
+    for begun in 0..10 {
+        assert_eq!(scan.note(long.as_bytes(), Some(begun)), None);
+        assert!(scan.held.is_empty());
+    }
+    assert_eq!(
+        scan.note(format!("{long}{BOTH}").as_bytes(), None),
+        Some((12, Flaw::LengthBesideCoding))
+    );
+    let mut scan = Scan::default();
+    for _ in 0..100 {
+        scan.note(PLAIN.as_bytes(), None);
+        assert!(scan.held.len() <= HELD_BYTES);
+    }
 }
