@@ -61,6 +61,7 @@ pub(super) struct ForwardHead {
     /// What goes for it over HTTP/2 if it is empty, which an authority may not be.
     authority: Option<HeaderValue>,
     headers: HeaderMap,
+    has_te: bool,
     /// The protocol that the client asks to switch to.
     pub(super) upgrade: Option<HeaderValue>,
 }
@@ -109,6 +110,7 @@ impl CheckedHead {
             authority: host.is_empty().then(|| hop.upstream_host.clone()),
             host,
             headers,
+            has_te: wants_trailers,
             upgrade,
         }
     }
@@ -127,7 +129,7 @@ impl ForwardHead {
                 .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         // Who sends `TE` must say that it is meant for this hop (RFC 9110, section 10.1.4).
-        let options = match (self.upgrade.is_some(), self.headers.contains_key(TE)) {
+        let options = match (self.upgrade.is_some(), self.has_te) {
             (true, true) => Some("upgrade, te"),
             (true, false) => Some("upgrade"),
             (false, true) => Some("te"),

@@ -185,7 +185,10 @@ fn field_names_have_no_case() {
         ("\"set\"", "--set")
     );
     let all = loaded.effective.iter().map(|one| &one.key);
-    assert_eq!(all.filter(|key| key.starts_with("reject.headers")).count(), 1);
+    assert_eq!(
+        all.filter(|key| key.starts_with("reject.headers")).count(),
+        1
+    );
     let headers = &loaded.config.proxy.reject.headers;
     assert_eq!(headers.len(), 1);
     assert_eq!(headers[0].1, "set");
