@@ -1,63 +1,13 @@
 //! What a request's head costs: checked, and rewritten for the backend.
 //!
 //! `cargo bench --bench head` runs all of it in about a quarter of a minute.
-//!
-//! That code is private to the proxy, and pure. Its sources are compiled a second time into this
-//! benchmark, as `tests/model` does with the gate: so the library needs no door that only a
-//! benchmark goes through.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, request};
-
-#[path = "../src/proxy"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "part of a module, and its tests without their test functions"
-)]
-mod proxy {
-    mod fields;
-    mod headers;
-    /// What the two know of their neighbours.
-    mod settings {
-        pub(super) use weir::proxy::Forwarded;
-    }
-
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-    use headers::{CheckedHead, Hop};
-    use http::{HeaderValue, Request, request};
-    use settings::Forwarded;
-
-    static PEER_IP: HeaderValue = HeaderValue::from_static("192.0.2.7");
-    static UPSTREAM_HOST: HeaderValue = HeaderValue::from_static("127.0.0.1:8080");
-    static HOP: Hop<'_> = Hop {
-        peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 5000),
-        peer_ip: &PEER_IP,
-        forwarded: Forwarded::Append,
-        upstream_host: &UPSTREAM_HOST,
-        max_fields: 100,
-    };
-
-    fn checked(head: request::Parts) -> CheckedHead {
-        headers::check(head, &HOP).expect("fit to be forwarded")
-    }
-
-    pub(super) fn check(head: request::Parts) -> impl Sized {
-        checked(head)
-    }
-
-    pub(super) fn to_http1(head: request::Parts) -> Request<()> {
-        checked(head).rewrite(&HOP).into_http1(())
-    }
-
-    pub(super) fn to_http2(head: request::Parts) -> Request<()> {
-        checked(head).rewrite(&HOP).into_http2(())
-    }
-}
+use weir::proxy::bench::{Heads, Nothing};
 
 /// 12 fields, 897 bytes on the wire with the request line: what a browser sends.
 const BROWSER: &str = "\
@@ -123,14 +73,15 @@ fn parsed(text: &Bytes) -> request::Parts {
 
 /// The times are without the parsing before and the freeing of the result after.
 fn heads(criterion: &mut Criterion) {
-    type Rewrite = fn(request::Parts) -> Request<()>;
+    type Rewrite = fn(&Heads, request::Parts) -> Request<Nothing>;
+    let way = Heads::default();
     let all = [
         (
             "GET of a browser, h1 to h1",
             BROWSER,
-            proxy::to_http1 as Rewrite,
+            Heads::to_http1 as Rewrite,
         ),
-        ("POST of gRPC, h2 to h2", GRPC, proxy::to_http2),
+        ("POST of gRPC, h2 to h2", GRPC, Heads::to_http2),
     ];
     for (name, text, rewrite) in all {
         // On the heap and shared, as hyper's buffer is.
@@ -138,10 +89,10 @@ fn heads(criterion: &mut Criterion) {
         let parsed = || parsed(&text);
         let mut group = criterion.benchmark_group(name);
         group.bench_function("check", |bencher| {
-            bencher.iter_batched(parsed, proxy::check, BatchSize::SmallInput);
+            bencher.iter_batched(parsed, |head| way.check(head), BatchSize::SmallInput);
         });
         group.bench_function("check, rewrite", |bencher| {
-            bencher.iter_batched(parsed, rewrite, BatchSize::SmallInput);
+            bencher.iter_batched(parsed, |head| rewrite(&way, head), BatchSize::SmallInput);
         });
         group.finish();
     }

@@ -83,6 +83,10 @@
 //! * Settings that are known before they have an effect do not exist: routes, classes, tenants and
 //!   memory signals are unknown keys today.
 //! * `Forwarded` is extended only where the client used it; `X-Forwarded-For` always is.
+//! * Private addresses are believed what they say of others (`trust.proxies`): a sidecar stands
+//!   behind an ingress, and must not hide from the app what that says.
+//! * What hyper mends in silence (a length beside a coding, equal lengths, a fragment) is found in
+//!   the bytes before hyper reads them, and its bare refusals are given their reason on the way out.
 //! * A waiting request is charged what it was measured to take, 14 KiB on HTTP/1.1 (22 KiB
 //!   over TLS) and 4 KiB on HTTP/2, and not 10 and 3 KiB.
 //! * A permit keeps its units by number, taken from the semaphore by `try_acquire_many` and given

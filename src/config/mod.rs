@@ -189,7 +189,7 @@ fn read(
     let is_bounded = tunnel_permit != Some(TunnelPermit::Release);
     let permits = budget.as_ref().map(Budget::permit_limit);
     let limits = settings::limits(reader, machine, permits.filter(|_| is_bounded), warnings);
-    let forwarded = settings::forwarded(reader);
+    let trust = settings::trust(reader);
     let drain = settings::drain(reader);
     let log = settings::log(reader);
 
@@ -214,7 +214,7 @@ fn read(
             reject: reject?,
             timeouts: timeouts?,
             limits: limits?,
-            forwarded: forwarded?,
+            trust: trust?,
             tunnel_permit: tunnel_permit?,
             retries: retries?,
             cancel_grace,
@@ -310,7 +310,9 @@ mod tests {
         let loaded = load(&sources).expect("valid");
         let place = |key: &str| {
             let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-            let start = source::DEFAULTS.find(&format!("[{table}]")).unwrap_or(0);
+            let start = source::DEFAULTS
+                .find(&format!("\n[{table}]\n"))
+                .unwrap_or(0);
             let line = source::DEFAULTS[start..].find(&format!("\n{name} = "));
             line.map(|line| start + line)
         };

@@ -12,10 +12,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::duration;
+use super::problem::quoted;
 use super::quantity::{self, Quantity};
-use super::reader::{Complaint, distance};
+use super::reader::Complaint;
+use super::value::distance;
 use crate::admission::Decimal;
-use crate::proxy::UpstreamAddress;
+use crate::proxy::{Network, NetworkError, UpstreamAddress};
 
 type Parsed<T> = Result<T, Complaint>;
 
@@ -308,6 +310,55 @@ pub(super) fn reject_header(name: &str, value: &str) -> Parsed<(HeaderName, Head
         )
     })?;
     Ok((name, value))
+}
+
+/// Addresses, a block of them, or a name of many blocks.
+pub(super) fn networks(text: &str) -> Parsed<Vec<Network>> {
+    let remedy = "write addresses or blocks, such as \"10.1.2.3\", \"10.0.0.0/8\" or \"fd00::/8\", or \
+                  \"private\", \"any\"; [] for none";
+    match text {
+        "private" => return Ok(Network::PRIVATE.to_vec()),
+        "any" => return Ok(Network::ANY.to_vec()),
+        _ => {}
+    }
+    match text.parse::<Network>() {
+        Ok(network) => Ok(vec![network]),
+        Err(NetworkError::Form) => Err(Complaint::new(
+            format!("{} is not a block of addresses", quoted(text)),
+            remedy,
+        )),
+        Err(NetworkError::Prefix) => Err(Complaint::new(
+            format!("the prefix of {} is longer than the address", quoted(text)),
+            remedy,
+        )),
+        Err(NetworkError::HostBits(network)) => Err(Complaint::new(
+            format!("{} has bits set behind its prefix", quoted(text)),
+            format!("write \"{network}\" for the whole block, or the address without a prefix"),
+        )),
+    }
+}
+
+/// A field that only peers which are believed may send.
+pub(super) fn trusted_header(text: &str) -> Parsed<Vec<HeaderName>> {
+    let name = HeaderName::from_str(text).map_err(|_| {
+        Complaint::new(
+            format!("{} is not a field name", quoted(text)),
+            "use letters, digits and hyphens, such as x-real-ip; [] for none",
+        )
+    })?;
+    match name.as_str() {
+        "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
+            Err(Complaint::new(
+                format!("{name} is written anew for peers that are not in trust.proxies"),
+                "remove it from the list",
+            ))
+        }
+        "host" | "content-length" | "transfer-encoding" | "connection" => Err(Complaint::new(
+            format!("{name} frames or addresses the message: without it there is none"),
+            "remove it from the list",
+        )),
+        _ => Ok(vec![name]),
+    }
 }
 
 /// A level, or a filter in which every part has a level: a part without one would be taken for

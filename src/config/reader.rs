@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use figment::Figment;
 use figment::value::{Dict, Value};
 
-use super::problem::{Problem, TOLD, shown_key};
+use super::problem::{Problem, TOLD, quoted, shown_key};
 use super::source::{self, BUILT_IN, Layer};
-use super::value::{scalar, shown, toml_date};
+use super::value::{distance, scalar, shown, toml_date};
 
 /// Far longer than any key: what is longer was not meant to be one.
 const LONGEST_KEY: usize = 100;
@@ -115,6 +115,51 @@ impl Reader {
                     source,
                 });
                 Some(parsed)
+            }
+            Err(complaint) => {
+                self.complain(key, Some(shown(&value)), source, complaint);
+                None
+            }
+        }
+    }
+
+    /// A list: as such, or as one text with commas, as a variable has it. Each item is read by
+    /// `parse`, which may make several of it.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<Vec<T>, Complaint>,
+    ) -> Option<Vec<T>> {
+        self.asked.entry(key.to_owned()).or_insert(Shape::Leaf);
+        let value = self.root.find_ref(key)?.clone();
+        let source = self.source_of(&value);
+        let items: Option<Vec<String>> = match &value {
+            Value::Array(_, items) => items.iter().map(scalar).collect(),
+            _ => scalar(&value).map(|text| text.split(',').map(str::to_owned).collect()),
+        };
+        let parsed = items
+            .as_ref()
+            .ok_or_else(|| {
+                let remedy = "write a list of texts, such as [\"a\", \"b\"]; [] for none";
+                Complaint::new("it is not a list of texts", remedy)
+            })
+            .and_then(|items| {
+                let lists = items.iter().map(|item| parse(item.trim()));
+                lists.collect::<Result<Vec<_>, _>>()
+            });
+        match parsed {
+            Ok(lists) => {
+                let items: Vec<String> = items
+                    .iter()
+                    .flatten()
+                    .map(|item| quoted(item.trim()))
+                    .collect();
+                self.effective.push(Effective {
+                    key: key.to_owned(),
+                    value: format!("[{}]", items.join(", ")),
+                    source,
+                });
+                Some(lists.into_iter().flatten().collect())
             }
             Err(complaint) => {
                 self.complain(key, Some(shown(&value)), source, complaint);
@@ -343,20 +388,4 @@ impl Reader {
             remedy: complaint.remedy,
         });
     }
-}
-
-/// How many letters to insert, delete or replace between two words.
-pub(super) fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[other.len()]
 }

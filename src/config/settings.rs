@@ -14,7 +14,7 @@ use crate::admission::{Decimal, Order, RetryLimits};
 use crate::gate::{Bounds, Strategy};
 use crate::lifecycle::DrainSettings;
 use crate::proxy::{
-    Forwarded, Limits, Reject, RetryAfter, Timeouts, TunnelPermit, Upstream, UpstreamProtocol,
+    Limits, Reject, RetryAfter, Timeouts, Trust, TunnelPermit, Upstream, UpstreamProtocol,
 };
 use crate::telemetry::{LogFormat, LogSettings};
 
@@ -23,6 +23,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Descriptors for weir itself.
 const RESERVED: usize = 64;
+
+/// The HTTP library's own bound is just above.
+const MAX_TARGET: u64 = 63 << 10;
 
 /// The gate's ledger counts no further.
 const MAX_DEPTH: u32 = (1 << 24) - 1;
@@ -223,6 +226,10 @@ pub(super) fn limits(
         let bytes = parse::bytes(text, Round::Down, &(8 << 10..=MI))?;
         Ok(u32::try_from(bytes).expect("at most 1Mi"))
     });
+    let target_bytes = reader.read("limits.target_bytes", |text| {
+        let bytes = parse::bytes(text, Round::Down, &(1 << 10..=MAX_TARGET))?;
+        Ok(usize::try_from(bytes).expect("at most 63Ki"))
+    });
     let header_fields = reader.read("limits.header_fields", |text| {
         parse::whole(text, &(10..=1000))
     });
@@ -230,6 +237,7 @@ pub(super) fn limits(
         max_connections: max_connections?,
         h2_streams: h2_streams?,
         header_bytes: header_bytes?,
+        target_bytes: target_bytes?,
         header_fields: header_fields?,
     })
 }
@@ -283,12 +291,13 @@ fn auto_connections(descriptor_limit: Option<u64>, upstream: usize) -> usize {
         .clamp(1, 1_000_000)
 }
 
-pub(super) fn forwarded(reader: &mut Reader) -> Option<Forwarded> {
-    let choices = [
-        ("append", Forwarded::Append),
-        ("replace", Forwarded::Replace),
-    ];
-    reader.read("trust.forwarded", |text| parse::one_of(text, &choices))
+pub(super) fn trust(reader: &mut Reader) -> Option<Trust> {
+    let proxies = reader.list("trust.proxies", parse::networks);
+    let headers = reader.list("trust.headers", parse::trusted_header);
+    Some(Trust {
+        proxies: proxies?,
+        headers: headers?,
+    })
 }
 
 /// What becomes of the permit of a tunnel.

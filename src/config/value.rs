@@ -61,3 +61,19 @@ fn cut(text: String) -> String {
 pub(super) fn toml_date(value: &Value) -> Option<&str> {
     value.as_dict()?.get("$__toml_private_datetime")?.as_str()
 }
+
+/// How many letters to insert, delete or replace between two words.
+pub(super) fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let substituted = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[other.len()]
+}

@@ -20,6 +20,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Sleep, sleep};
 
 use super::place::Place;
+use super::scan::{Flaw, Scan};
 use super::stall::Pulse;
 use super::tls::TlsPeer;
 
@@ -53,8 +54,20 @@ pub(super) struct Client {
     stage: AtomicU8,
     /// Requests in progress: more than one only on HTTP/2.
     active: AtomicU32,
-    /// Whether a request has ever begun on this connection.
-    has_begun: AtomicBool,
+    /// Requests that have begun on this connection.
+    begun: AtomicU32,
+    /// A look at what hyper reads, on HTTP/1.
+    scan: Mutex<Scan>,
+    /// In which request hyper will mend something, and what.
+    flaw: OnceLock<(u32, Flaw)>,
+    /// How the head begins that hyper refused by itself.
+    refused_head: OnceLock<Box<[u8]>>,
+    /// A request has begun whose answer is not flushed yet.
+    is_answering: AtomicBool,
+    /// Something waits to be written until it reads.
+    is_stalled: AtomicBool,
+    /// What comes are no requests any more.
+    is_tunnel: AtomicBool,
     /// When the last request ended, or the connection began; in ms since the proxy's start.
     ended_at: AtomicU64,
     /// It is to go: its connection has grown old.
@@ -94,7 +107,13 @@ impl Client {
             _place: place,
             stage: AtomicU8::new(IDLE),
             active: AtomicU32::new(0),
-            has_begun: AtomicBool::new(false),
+            begun: AtomicU32::new(0),
+            scan: Mutex::default(),
+            flaw: OnceLock::new(),
+            refused_head: OnceLock::new(),
+            is_answering: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             ended_at: AtomicU64::new(now_millis),
             is_leaving: AtomicBool::new(false),
             upload_open: AtomicBool::new(false),
@@ -111,7 +130,8 @@ impl Client {
         self.stage.store(BUSY, Ordering::Relaxed);
         self.head_ahead.store(false, Ordering::Relaxed);
         self.active.fetch_add(1, Ordering::Relaxed);
-        self.has_begun.store(true, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.is_answering.store(true, Ordering::Relaxed);
     }
 
     /// Its response has been handed to hyper to the end.
@@ -137,7 +157,71 @@ impl Client {
 
     /// Whether a request has ever begun here.
     pub(super) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
+    /// Looks at what hyper is about to read, which is the begin of a head if nothing was under way.
+    pub(super) fn scan_read(&self, read: &[u8], is_idle: bool) {
+        if self.is_h2 {
+            return;
+        }
+        let mut scan = self.scan.lock().expect("nothing panics under it");
+        if self.is_tunnel.load(Ordering::Relaxed) {
+            return scan.stop();
+        }
+        let begun = is_idle.then(|| self.begun.load(Ordering::Relaxed));
+        if let Some(flaw) = scan.note(read, begun) {
+            // Nothing is served behind the first.
+            let _ = self.flaw.set(flaw);
+        }
+    }
+
+    /// What hyper has mended in the request that has just begun, as far as it has been looked at.
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        let (number, flaw) = self.flaw.get()?;
+        (*number == self.begun.load(Ordering::Relaxed)).then_some(*flaw)
+    }
+
+    /// The same after a look at everything that has come: for requests with a body.
+    pub(super) fn flaw_of_framed(&self) -> Option<Flaw> {
+        if self.is_h2 {
+            return None;
+        }
+        let mut scan = self.scan.lock().expect("nothing panics under it");
+        if let Some(flaw) = scan.settle() {
+            let _ = self.flaw.set(flaw);
+        }
+        self.flaw()
+    }
+
+    /// Whether hyper has an answer to write, as far as requests go that it has passed on.
+    pub(super) fn is_answering(&self) -> bool {
+        self.is_answering.load(Ordering::Relaxed)
+    }
+
+    /// Everything that hyper had to write is written.
+    pub(super) fn note_flushed(&self) {
+        if self.active.load(Ordering::Relaxed) == 0 {
+            self.is_answering.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// hyper refuses the head that has come last, and more of it may come.
+    pub(super) fn note_refused_head(&self) {
+        let mut scan = self.scan.lock().expect("nothing panics under it");
+        scan.settle();
+        let _ = self.refused_head.set(scan.excerpt().into());
+        self.set_upload_open(true);
+    }
+
+    /// How the head began that hyper refused.
+    pub(super) fn refused_head(&self) -> &[u8] {
+        self.refused_head.get().map_or(&[], |head| head)
+    }
+
+    /// From now on no requests come.
+    pub(super) fn begin_tunnel(&self) {
+        self.is_tunnel.store(true, Ordering::Relaxed);
     }
 
     /// The timer of the last who waited for the backend on behalf of this client.
@@ -196,7 +280,9 @@ impl Client {
 
     /// Bytes of a new head start its clock; at once, or when the request before it is over.
     pub(super) fn note_read(&self, read: &[u8]) {
-        match self.stage.load(Ordering::Relaxed) {
+        let stage = self.stage.load(Ordering::Relaxed);
+        self.scan_read(read, stage == IDLE);
+        match stage {
             IDLE => self.begin_head(),
             BUSY if !self.is_h2 && !self.is_upload_open() => {
                 self.head_ahead.store(true, Ordering::Relaxed);
@@ -265,12 +351,25 @@ impl Client {
         }
     }
 
+    /// Says whether something waits to be written until the client reads.
+    pub(super) fn set_stalled(&self, stalled: bool) {
+        self.is_stalled.store(stalled, Ordering::Relaxed);
+    }
+
     /// Writes past hyper, where hyper has nothing to say any more. What does not fit is lost. A
     /// session's words are left for the next read, which then finds its end.
     pub(super) fn write_past(&self, bytes: &'static [u8]) {
         if self.tls.is_some() {
             let _ = self.last_words.set(bytes);
         } else {
+            self.write_raw(bytes);
+        }
+    }
+
+    /// Writes to the socket; never into the middle of what hyper has said. What does not fit is
+    /// lost.
+    pub(super) fn write_raw(&self, bytes: &[u8]) {
+        if !self.is_stalled.load(Ordering::Relaxed) {
             let _ = self.socket().try_write(bytes);
         }
     }

@@ -1,7 +1,7 @@
 //! The IO of one client connection that hyper reads and writes.
 //!
-//! Takes note of what comes in, gives up on a client that does not read, and keeps a refused
-//! upload from destroying its answer.
+//! Takes note of what comes in, says why when hyper refuses a head, gives up on a client that does
+//! not read, and keeps a refused upload from destroying its answer.
 
 use std::future::Future;
 use std::io;
@@ -59,6 +59,23 @@ impl ClientIo {
         self.client.socket()
     }
 
+    /// Whether hyper is about to refuse a head that it cannot read: then it writes, and no request
+    /// that it has passed on is unanswered.
+    fn is_refusal(&self, bytes: &[u8]) -> bool {
+        !self.client.is_answering() && !self.client.is_h2 && bytes.starts_with(b"HTTP/1.1 4")
+    }
+
+    /// Writes hyper's bare refusal with a reason in it. What a bare socket does not take is lost.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>, bare: &[u8]) -> Poll<io::Result<usize>> {
+        let said = with_reason(bare);
+        match self.poll_session(cx, |session, cx| session.poll_write(cx, &said)) {
+            Some(written) => drop(ready!(written)?),
+            None => self.client.write_raw(&said),
+        }
+        self.client.note_refused_head();
+        Poll::Ready(Ok(bare.len()))
+    }
+
     /// Writes as soon as the socket takes something, and gives up on a client that does not read.
     fn poll_write_with(
         &mut self,
@@ -72,7 +89,7 @@ impl ClientIo {
             match write(self.socket()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
-                    self.stalled = None;
+                    self.unstall();
                     return Poll::Ready(written);
                 }
             }
@@ -93,7 +110,7 @@ impl ClientIo {
         let polled = poll(Pin::new(session), cx);
         let (socket, tls) = session.get_ref();
         if socket.written() != before || !tls.wants_write() {
-            self.stalled = None;
+            self.unstall();
         }
         Some(match polled {
             Poll::Pending => self.poll_stalled(cx),
@@ -101,14 +118,35 @@ impl ClientIo {
         })
     }
 
+    /// Something was written.
+    fn unstall(&mut self) {
+        if self.stalled.take().is_some() {
+            self.client.set_stalled(false);
+        }
+    }
+
     fn poll_stalled<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let deadline = Instant::now() + self.write_stall;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let client = &self.client;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            client.set_stalled(true);
+            Box::pin(tokio::time::sleep_until(Instant::now() + self.write_stall))
+        });
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, WRITE_STALL)))
     }
+}
+
+/// hyper's bare refusal, with its reason.
+fn with_reason(bare: &[u8]) -> Vec<u8> {
+    let rule = match bare.get(9..12).unwrap_or_default() {
+        b"414" => "target_length",
+        b"431" => "too_large",
+        _ => "parse",
+    };
+    let line_end = bare.iter().position(|byte| *byte == b'\n');
+    let (line, rest) = bare.split_at(line_end.map_or(0, |end| end + 1));
+    let reason = format!("proxy-status: weir; error=http_request_error; details=\"{rule}\"\r\n");
+    [line, reason.as_bytes(), rest].concat()
 }
 
 /// What the IO error of a client that does not read says.
@@ -124,6 +162,7 @@ impl AsyncRead for ClientIo {
             let part = self.ahead.len().min(buf.remaining());
             let taken = self.ahead.split_to(part);
             self.client.note_last(&taken);
+            self.client.scan_read(&taken, false);
             buf.put_slice(&taken);
             if self.ahead.is_empty() {
                 // An empty rest would still hold the whole buffer.
@@ -156,6 +195,9 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_refusal(buf) {
+            return self.poll_refusal(cx, buf);
+        }
         if let Some(polled) = self.poll_session(cx, |session, cx| session.poll_write(cx, buf)) {
             return polled;
         }
@@ -173,7 +215,7 @@ impl AsyncWrite for ClientIo {
         }
         match bufs {
             // The kernel takes a while longer for a list, even of one.
-            [one] => self.poll_write_with(cx, |socket| socket.try_write(one)),
+            [one] => self.poll_write(cx, one),
             _ => self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs)),
         }
     }
@@ -183,6 +225,7 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.note_flushed();
         let polled = self.poll_session(cx, TlsStream::poll_flush);
         polled.unwrap_or(Poll::Ready(Ok(())))
     }

@@ -49,7 +49,7 @@ const PENDING_RESETS: usize = 20;
 
 /// What a client gets whose head takes too long (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
-    content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"slow head\"\r\n\r\n";
+    content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"head\"\r\n\r\n";
 
 /// Serves one client connection to its end.
 pub(super) async fn serve(
@@ -87,6 +87,7 @@ pub(super) async fn serve(
                 ConnectionError::Sniff,
                 Some(peer),
                 &detail,
+                &[],
             );
         }
     };
@@ -107,7 +108,9 @@ pub(super) async fn serve(
         && !is_client_gone(&error)
     {
         let kind = kind_of(&error, is_h2);
-        events::connection_error(&connection.shared.telemetry, kind, Some(peer), &error);
+        let excerpt = connection.client.refused_head();
+        let telemetry = &connection.shared.telemetry;
+        events::connection_error(telemetry, kind, Some(peer), &error, excerpt);
     }
 }
 
@@ -199,6 +202,7 @@ async fn serve_http1(
                     ConnectionError::Head,
                     Some(client.peer),
                     &detail,
+                    &[],
                 );
                 client.write_past(REQUEST_TIMEOUT);
                 if client.tls.is_some() {

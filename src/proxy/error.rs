@@ -4,7 +4,7 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::telemetry::UpstreamError;
+use crate::telemetry::{ConnectionError, UpstreamError};
 
 /// There is nobody to answer: the connection is closed without a word, since whatever it said
 /// could be taken for the answer.
@@ -95,6 +95,22 @@ impl ProxyError {
         }
     }
 
+    /// What it counts as, if it is the client's and the client is still there.
+    pub(super) fn client_kind(&self) -> Option<ConnectionError> {
+        match self {
+            Self::UploadStalled => Some(ConnectionError::BodyIdle),
+            Self::UploadBroken => Some(ConnectionError::Body),
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::Broken(_)
+            | Self::Protocol(_)
+            | Self::TransferCoding
+            | Self::UnaskedUpgrade
+            | Self::ResponseHeadTimeout
+            | Self::ClientGone => None,
+        }
+    }
+
     /// The RFC 9209 error type.
     pub(super) fn proxy_status(&self) -> &'static str {
         match self {
@@ -104,8 +120,9 @@ impl ProxyError {
             Self::Protocol(_) | Self::TransferCoding => "weir; error=http_protocol_error",
             Self::UnaskedUpgrade => "weir; error=http_upgrade_failed",
             Self::ResponseHeadTimeout => "weir; error=http_response_timeout",
-            Self::UploadStalled | Self::UploadBroken | Self::ClientGone => {
-                "weir; error=http_request_error"
+            Self::UploadStalled => "weir; error=http_request_error; details=\"body_idle\"",
+            Self::UploadBroken | Self::ClientGone => {
+                "weir; error=http_request_error; details=\"body\""
             }
         }
     }

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::Connection;
-use super::client::Client;
 use super::error::{ClientGone, ProxyError, http2_error};
 use super::exchange::{Exchange, HeldBody};
 use super::headers::{ForwardHead, prepare_response};
@@ -23,6 +21,7 @@ use super::stall::Pulse;
 use super::tunnel;
 use super::upload::{Upload, UploadState};
 use super::upstream::Http1;
+use crate::telemetry::{ConnectionError, events};
 
 /// How often a request that was turned away is sent again over HTTP/2, at most.
 const RETRIES_HTTP2: u32 = 3;
@@ -43,7 +42,7 @@ pub(super) fn relay(
         ..
     } = sending;
     let client = &connection.client;
-    let response = match judge(sent, wanted.as_ref(), client) {
+    let response = match judge(sent, wanted.as_ref(), connection) {
         Ok(response) => response,
         // Dropped, the exchange counts as cancelled and its permit stays for `cancel_grace`.
         Err(ProxyError::ClientGone) => return Err(ClientGone),
@@ -79,8 +78,9 @@ pub(super) struct ClientSide {
 fn judge(
     sent: Result<Response<Incoming>, ProxyError>,
     wanted: Option<&HeaderValue>,
-    client: &Client,
+    connection: &Connection,
 ) -> Result<Response<Incoming>, ProxyError> {
+    let client = &connection.client;
     match sent {
         Ok(response)
             if response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -88,8 +88,15 @@ fn judge(
         {
             Err(ProxyError::UnaskedUpgrade)
         }
-        Err(ProxyError::UploadBroken) if client.is_gone() => Err(ProxyError::ClientGone),
         Ok(response) if has_other_coding(response.headers()) => Err(ProxyError::TransferCoding),
+        Err(error @ ProxyError::UploadBroken) if client.is_gone() => {
+            // It may still read: then it is told.
+            client.write_past(respond::SHORT_BODY);
+            let telemetry = &connection.shared.telemetry;
+            let peer = Some(client.peer);
+            events::connection_error(telemetry, ConnectionError::Body, peer, &error, &[]);
+            Err(ProxyError::ClientGone)
+        }
         sent => sent,
     }
 }
@@ -148,7 +155,7 @@ impl<'a> Sending<'a> {
             request: Some(if over_http2 {
                 head.into_http2(body)
             } else {
-                framed(head.into_http1(body))
+                head.into_http1(body)
             }),
             over_http2,
             upload,
@@ -283,15 +290,6 @@ impl<'a> Sending<'a> {
 
 /// A connection being made.
 type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Http1, ProxyError>> + Send + 'a>>;
-
-/// Says that an upload of unknown length is chunked: on GET and HEAD hyper would take it for none.
-fn framed(mut request: Request<Upload>) -> Request<Upload> {
-    if !request.body().is_none() && request.body().size_hint().exact().is_none() {
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-    }
-    request
-}
 
 fn is_repeatable(request: &Request<Upload>) -> bool {
     let is_idempotent = [

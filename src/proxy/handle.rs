@@ -13,12 +13,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::Connection;
+use super::check::{Refusal, check};
 use super::client::Client;
 use super::deadline;
 use super::error::ClientGone;
 use super::exchange::Exchange;
 use super::forward::{ClientSide, Sending, relay};
-use super::headers::{self, CheckedHead, ForwardHead, Hop};
+use super::headers::{CheckedHead, ForwardHead, Hop};
 use super::record::Record;
 use super::respond::{self, Dialect, ResponseBody};
 use super::settings::Settings;
@@ -147,7 +148,11 @@ fn arrive(
     if dialect.is_grpc {
         record.give_up_at(deadline::of(&head.headers, record.arrived_at()));
     }
-    match headers::check(head, &connection.hop(settings)) {
+    let checked = match client.flaw() {
+        Some(flaw) => Err(Refusal::of(flaw, &head)),
+        None => check(head, &connection.hop(settings), || client.flaw_of_framed()),
+    };
+    match checked {
         Ok(head) => Ok(Arrived {
             record,
             expects,
@@ -156,8 +161,8 @@ fn arrive(
             on_upgrade,
         }),
         Err(refusal) => {
-            let response = respond::refused(dialect, refusal);
-            record.refuse(response.status().as_u16());
+            let response = respond::refused(dialect, &refusal);
+            record.refuse(&refusal, response.status().as_u16());
             Err(response)
         }
     }

@@ -1,74 +1,69 @@
-//! The head of a request: checked, then rewritten for the backend. Pure.
+//! Heads on their way through: a checked request's for the backend, a response's for the client.
+//! Pure.
 //!
-//! **Nothing that a client sends decides where weir connects**, and nothing that names one
-//! connection's framing survives onto the next (RFC 9110, section 7.6.1).
+//! **Nothing that speaks of one connection survives onto the next** (RFC 9110, section 7.6.1), and
+//! nobody can say for whom a request is made but peers that are believed.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName,
+    ORIGIN, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, response};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, request, response};
+use http_body::Body;
 
 use super::fields::Found;
-use super::settings::Forwarded;
 use super::tls::{TlsPeer, say_client_cert};
+use super::trust::Trust;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Fields that a client may not have removed by naming them in `Connection`: they say who is
-/// asking and for what, not how this hop works.
-const NEVER_NOMINATED: [HeaderName; 8] = [
+/// Fields that nobody may have removed by naming them in `Connection`: they say who is asking and
+/// for what, not how this hop works.
+const NEVER_NOMINATED: [HeaderName; 10] = [
     HOST,
-    CONTENT_LENGTH,
+    VIA,
     FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    http::header::AUTHORIZATION,
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
     COOKIE,
+    SET_COOKIE,
+    CACHE_CONTROL,
+    ORIGIN,
+    RANGE,
 ];
 
-/// Why a request is refused before anything else is considered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// What the client gets.
-    pub(super) status: StatusCode,
-    /// Which rule it broke.
-    pub(super) rule: &'static str,
-}
-
-const fn bad_request(rule: &'static str) -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        rule,
-    }
-}
+/// The same for all whose names begin like this.
+const NEVER_NOMINATED_PREFIXES: [&str; 5] = ["content-", "x-forwarded-", "grpc-", "weir-", "if-"];
 
 /// What the rewriting needs to know of the connection that the request came on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hop<'a> {
     pub(super) peer: SocketAddr,
     pub(super) peer_ip: &'a HeaderValue,
-    pub(super) forwarded: Forwarded,
-    /// What names the backend when an HTTP/1.0 client names nothing.
+    pub(super) trust: &'a Trust,
+    /// What names the backend when the client names nothing.
     pub(super) upstream_host: &'a HeaderValue,
     pub(super) max_fields: usize,
     pub(super) tls: Option<&'a TlsPeer>,
+    pub(super) max_target: usize,
 }
 
 /// A request head fit to be forwarded over HTTP/1.1 or HTTP/2.
 #[derive(Clone, Debug)]
 pub(super) struct ForwardHead {
-    pub(super) method: Method,
-    pub(super) target: PathAndQuery,
+    method: Method,
+    target: PathAndQuery,
     /// The one host that the request is for.
-    pub(super) host: HeaderValue,
+    host: HeaderValue,
+    /// What goes for it over HTTP/2 if it is empty, which an authority may not be.
+    authority: Option<HeaderValue>,
     pub(super) headers: HeaderMap,
+    has_te: bool,
     /// The protocol that the client asks to switch to.
     pub(super) upgrade: Option<HeaderValue>,
 }
@@ -79,29 +74,8 @@ pub(super) struct ForwardHead {
 pub(super) struct CheckedHead {
     pub(super) head: request::Parts,
     /// The one host that the request is for.
-    host: HeaderValue,
-    found: Found,
-}
-
-/// Checks a head as it arrived: what peers could read in two ways is refused.
-pub(super) fn check(head: request::Parts, hop: &Hop<'_>) -> Result<CheckedHead, Refusal> {
-    let headers = &head.headers;
-    if head.method == Method::CONNECT {
-        return Err(Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            rule: "CONNECT is not served",
-        });
-    }
-    if headers.len() > hop.max_fields {
-        return Err(Refusal {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            rule: "more fields than limits.header_fields",
-        });
-    }
-    let found = Found::of(headers);
-    check_framing(headers, found)?;
-    let host = the_one_host(&head.uri, head.version, headers, hop)?;
-    Ok(CheckedHead { head, host, found })
+    pub(super) host: HeaderValue,
+    pub(super) found: Found,
 }
 
 impl CheckedHead {
@@ -115,26 +89,30 @@ impl CheckedHead {
             mut headers,
             ..
         } = head;
-        let target = uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
         let upgrade = wanted_upgrade(&method, version, &headers, found);
         let wants_trailers = found.has(Found::TE) && lists(&headers, &TE, b"trailers");
-        strip(&mut headers, found);
+        strip(&mut headers, found, &hop.trust.headers);
         if wants_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         if version == Version::HTTP_2 && found.has(Found::COOKIE) {
             join_cookies(&mut headers);
         }
-        add_forwarding(&mut headers, &host, hop, found);
+        let is_believed = hop.trust.believes(hop.peer.ip());
+        if !is_believed {
+            for name in &hop.trust.headers {
+                headers.remove(name);
+            }
+        }
+        add_forwarding(&mut headers, &host, hop, found, is_believed);
         headers.append(VIA, via(version));
         ForwardHead {
             method,
-            target,
+            target: target(&uri),
+            authority: host.is_empty().then(|| hop.upstream_host.clone()),
             host,
             headers,
+            has_te: wants_trailers,
             upgrade,
         }
     }
@@ -142,12 +120,29 @@ impl CheckedHead {
 
 impl ForwardHead {
     /// As an HTTP/1.1 request: origin form, with `Host`.
-    pub(super) fn into_http1<B>(mut self, body: B) -> http::Request<B> {
+    pub(super) fn into_http1<B: Body>(mut self, body: B) -> http::Request<B> {
         self.headers.insert(HOST, self.host);
+        // hyper would take such a body for none, and leave it out.
+        if matches!(self.method, Method::GET | Method::HEAD)
+            && !body.is_end_stream()
+            && body.size_hint().exact().is_none()
+        {
+            self.headers
+                .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        // Who sends `TE` must say that it is meant for this hop (RFC 9110, section 10.1.4).
+        let options = match (self.upgrade.is_some(), self.has_te) {
+            (true, true) => Some("upgrade, te"),
+            (true, false) => Some("upgrade"),
+            (false, true) => Some("te"),
+            (false, false) => None,
+        };
+        if let Some(options) = options {
+            self.headers
+                .insert(CONNECTION, HeaderValue::from_static(options));
+        }
         if let Some(protocol) = self.upgrade {
             self.headers.insert(UPGRADE, protocol);
-            self.headers
-                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
         let mut request = http::Request::new(body);
         *request.method_mut() = self.method;
@@ -162,7 +157,8 @@ impl ForwardHead {
         self.headers.remove(HOST);
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
-        uri.authority = Authority::try_from(self.host.as_bytes()).ok();
+        let host = self.authority.as_ref().unwrap_or(&self.host);
+        uri.authority = Authority::try_from(host.as_bytes()).ok();
         uri.path_and_query = Some(self.target);
         let mut request = http::Request::new(body);
         *request.method_mut() = self.method;
@@ -183,7 +179,7 @@ pub(super) fn prepare_response(head: &mut response::Parts, switching: bool) {
         // Its framing was chunked; a length beside it was void (RFC 9112, section 6.3).
         head.headers.remove(CONTENT_LENGTH);
     }
-    strip(&mut head.headers, found);
+    strip(&mut head.headers, found, &[]);
     if let Some(protocol) = upgrade {
         head.headers.insert(UPGRADE, protocol);
         head.headers
@@ -192,8 +188,18 @@ pub(super) fn prepare_response(head: &mut response::Parts, switching: bool) {
     head.version = Version::HTTP_11;
 }
 
-/// Removes what speaks of this connection only.
-fn strip(headers: &mut HeaderMap, found: Found) {
+/// The target in origin form. What has no path means the root.
+fn target(uri: &Uri) -> PathAndQuery {
+    match uri.path_and_query() {
+        Some(target) if !target.as_str().starts_with('?') => target.clone(),
+        Some(query) => PathAndQuery::try_from(format!("/{}", query.as_str()))
+            .unwrap_or_else(|_| PathAndQuery::from_static("/")),
+        None => PathAndQuery::from_static("/"),
+    }
+}
+
+/// Removes what speaks of this connection only. What is trusted cannot be nominated either.
+fn strip(headers: &mut HeaderMap, found: Found, trusted: &[HeaderName]) {
     if found.has(Found::CONNECTION) {
         let nominated: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -206,7 +212,7 @@ fn strip(headers: &mut HeaderMap, found: Found) {
                     && (!name.eq_ignore_ascii_case(b"close") || found.has(Found::CLOSE))
             })
             .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .filter(|name| !NEVER_NOMINATED.contains(name))
+            .filter(|name| !is_end_to_end(name) && !trusted.contains(name))
             .collect();
         for name in nominated {
             headers.remove(name);
@@ -219,84 +225,9 @@ fn strip(headers: &mut HeaderMap, found: Found) {
     }
 }
 
-/// One framing that everybody reads alike. hyper has refused contradicting lengths by now.
-fn check_framing(headers: &HeaderMap, found: Found) -> Result<(), Refusal> {
-    if !found.has(Found::TRANSFER_ENCODING | Found::CONTENT_LENGTH) {
-        return Ok(());
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal {
-                status: StatusCode::NOT_IMPLEMENTED,
-                rule: "a transfer coding other than one chunked",
-            });
-        }
-        if headers.contains_key(CONTENT_LENGTH) {
-            return Err(bad_request("Content-Length beside Transfer-Encoding"));
-        }
-    }
-    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
-        return Err(bad_request("more than one Content-Length"));
-    }
-    Ok(())
-}
-
-/// The authority of the target if it has one, else the one `Host` (RFC 9112, section 3.2.2).
-fn the_one_host(
-    uri: &Uri,
-    version: Version,
-    headers: &HeaderMap,
-    hop: &Hop<'_>,
-) -> Result<HeaderValue, Refusal> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(bad_request("more than one Host"));
-    }
-    if let Some(host) = host
-        && !is_host(host.as_bytes())
-    {
-        return Err(bad_request("a Host that is no host"));
-    }
-    if let Some(authority) = uri.authority() {
-        if !is_host(authority.as_str().as_bytes()) {
-            return Err(bad_request("an authority that is no host"));
-        }
-        return HeaderValue::from_str(authority.as_str())
-            .map_err(|_| bad_request("an authority that is no host"));
-    }
-    match host {
-        Some(host) => Ok(host.clone()),
-        None if version == Version::HTTP_10 => Ok(hop.upstream_host.clone()),
-        None => Err(bad_request("no Host")),
-    }
-}
-
-/// A host and an optional port, without user information, path, query or spaces. An empty host is
-/// what RFC 9112 prescribes for targets without authority.
-fn is_host(bytes: &[u8]) -> bool {
-    if bytes.is_empty() || is_plain_host(bytes) {
-        return true;
-    }
-    !bytes.iter().any(|byte| {
-        matches!(
-            byte,
-            b'@' | b'/' | b'?' | b'#' | b'\\' | b' ' | b'\t' | b','
-        )
-    }) && Authority::try_from(bytes).is_ok()
-}
-
-/// What nearly every host looks like, told without an allocation.
-fn is_plain_host(bytes: &[u8]) -> bool {
-    let mut parts = bytes.splitn(2, |byte| *byte == b':');
-    let is_name = |name: &[u8]| {
-        name.iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
-    };
-    let is_port =
-        |port: &[u8]| (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
-    parts.next().is_some_and(is_name) && parts.next().is_none_or(is_port)
+fn is_end_to_end(name: &HeaderName) -> bool {
+    let begins = |prefix: &&str| name.as_str().starts_with(*prefix);
+    NEVER_NOMINATED.contains(name) || NEVER_NOMINATED_PREFIXES.iter().any(begins)
 }
 
 /// The protocol of an upgrade that is passed on: on HTTP/1.1, asked for by both fields, on a
@@ -345,12 +276,19 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Says for whom the request is made. `Forwarded` is kept in step where the client uses it.
-fn add_forwarding(headers: &mut HeaderMap, host: &HeaderValue, hop: &Hop<'_>, found: Found) {
+/// Says for whom the request is made: kept and extended if the peer is believed, else said anew.
+/// `Forwarded` is kept in step where it is used.
+fn add_forwarding(
+    headers: &mut HeaderMap,
+    host: &HeaderValue,
+    hop: &Hop<'_>,
+    found: Found,
+    is_believed: bool,
+) {
     say_client_cert(headers, hop.tls, found);
     let proto = hop.tls.map_or("http", |_| "https");
-    let kept = |field| hop.forwarded != Forwarded::Replace && found.has(field);
-    if hop.forwarded == Forwarded::Replace && found.has(Found::FORWARDED) {
+    let kept = |field| is_believed && found.has(field);
+    if !is_believed && found.has(Found::FORWARDED) {
         headers.remove(FORWARDED);
     }
     let list = kept(Found::X_FORWARDED_FOR)
@@ -397,4 +335,4 @@ fn via(version: Version) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

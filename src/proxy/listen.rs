@@ -72,7 +72,13 @@ async fn accept_all(shared: &Arc<Shared>, workers: &[Worker], listener: &TcpList
             // The client went away while it waited: no trouble of ours.
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                events::connection_error(&shared.telemetry, ConnectionError::Accept, None, &error);
+                events::connection_error(
+                    &shared.telemetry,
+                    ConnectionError::Accept,
+                    None,
+                    &error,
+                    &[],
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }

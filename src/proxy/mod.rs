@@ -22,6 +22,9 @@
 //! * One worker's connections live on its thread; workers share the gate, the metrics, and the
 //!   bound on upstream connections.
 
+#[doc(hidden)]
+pub mod bench;
+mod check;
 mod client;
 mod client_io;
 mod connection;
@@ -45,16 +48,19 @@ mod pool;
 mod record;
 mod respond;
 mod retries;
+mod scan;
 mod settings;
 mod sniff;
 mod stage;
 mod stall;
 mod tls;
+mod trust;
 mod tunnel;
 mod upload;
 mod upstream;
 mod watch;
 mod wire;
+mod words;
 mod worker;
 
 use std::io;
@@ -77,14 +83,15 @@ pub use listen::bind;
 use pace::Pace;
 use pool::Pool;
 pub use settings::{
-    Forwarded, Limits, Reject, RetryAfter, Settings, Timeouts, TunnelPermit, Upstream,
-    UpstreamAddress, UpstreamProtocol,
+    Limits, Reject, RetryAfter, Settings, Timeouts, TunnelPermit, Upstream, UpstreamAddress,
+    UpstreamProtocol,
 };
 use stage::{Progress, Stage};
 pub use tls::{
     Authorities, CertificateInfo, ClientAuth, Fault, File, Instead, MinVersion, Tls, TlsError,
     TlsSource,
 };
+pub use trust::{Network, NetworkError, Trust};
 use worker::Worker;
 
 /// A worker that has not moved for so long is stuck: its liveness is gone.
@@ -133,14 +140,15 @@ impl Connection {
     }
 
     /// What a head's rewriting needs to know of this hop.
-    fn hop<'a>(&'a self, settings: &Settings) -> Hop<'a> {
+    fn hop<'a>(&'a self, settings: &'a Settings) -> Hop<'a> {
         Hop {
             peer: self.client.peer,
             peer_ip: &self.client.peer_ip,
-            forwarded: settings.forwarded,
+            trust: &settings.trust,
             upstream_host: &self.shared.upstream_host,
             max_fields: settings.limits.header_fields,
             tls: self.client.tls.as_deref(),
+            max_target: settings.limits.target_bytes,
         }
     }
 

@@ -8,10 +8,11 @@ use http::{Method, Request, Uri};
 
 use super::Connection;
 use super::Shared;
+use super::check::Refusal;
 use super::error::ProxyError;
 use crate::admission::{Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
-use crate::telemetry::{ConnectionError, Metrics, Source, WaitEnd};
+use crate::telemetry::{Metrics, Source, WaitEnd};
 
 /// What is known of a request so far. Dropping it counts it.
 #[derive(Debug)]
@@ -141,16 +142,19 @@ impl Record {
         let telemetry = &self.shared().telemetry;
         if let Some(kind) = error.upstream_kind() {
             events::upstream_error(telemetry, kind, error);
-        } else if matches!(error, ProxyError::UploadStalled) {
+        } else if let Some(kind) = error.client_kind() {
             let peer = Some(self.connection.client.peer);
-            events::connection_error(telemetry, ConnectionError::BodyIdle, peer, error);
+            events::connection_error(telemetry, kind, peer, error, &[]);
         }
         self.answer(Source::Weir, status);
         self.finish(Outcome::Failed);
     }
 
-    /// Refused as malformed.
-    pub(super) fn refuse(&mut self, status: u16) {
+    /// Refused for what its head says.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, status: u16) {
+        let peer = self.connection.client.peer;
+        let telemetry = &self.shared().telemetry;
+        events::refused(telemetry, refusal.rule, peer, status, &refusal.excerpt);
         self.answer(Source::Weir, status);
         self.finish(Outcome::Failed);
     }

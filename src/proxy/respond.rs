@@ -9,12 +9,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Shared;
+use super::check::Refusal;
 use super::error::ProxyError;
 use super::exchange::{BodyError, HeldBody};
-use super::headers::Refusal;
 use super::numbers;
 use super::settings::{Reject, RetryAfter};
+use super::words::RefusalWords;
 use crate::admission::RejectReason;
+use crate::telemetry::Rule;
 
 const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -26,6 +28,10 @@ const KIND_JSON: HeaderValue = HeaderValue::from_static("application/problem+jso
 const KIND_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Room for the fields of any answer, but for those that the configuration adds to rejects.
 const FIELDS: usize = 8;
+
+/// What a client gets whose body ends before its end (RFC 9112, section 8).
+pub(super) const SHORT_BODY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"body\"\r\n\r\n";
 
 /// What hyper sends to the client.
 #[derive(Debug)]
@@ -165,32 +171,22 @@ fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
 }
 
 /// A request that weir does not pass on, whoever asks and whenever.
-pub(super) fn refused(dialect: Dialect, refusal: Refusal) -> Response<ResponseBody> {
+pub(super) fn refused(dialect: Dialect, refusal: &Refusal) -> Response<ResponseBody> {
     let fields = HeaderMap::with_capacity(FIELDS);
+    let words = RefusalWords::of(refusal.rule);
     let mut response = if dialect.is_grpc {
         grpc(
             fields,
             HeaderValue::from_static("3"),
-            HeaderValue::from_static(refusal.rule),
+            HeaderValue::from_static(words.text.trim_ascii_end()),
         )
     } else {
-        plain(
-            fields,
-            dialect,
-            refusal.status,
-            refusal.rule,
-            r#"{"type":"about:blank","title":"the request cannot be forwarded"}"#,
-        )
+        plain(fields, dialect, refusal.status(), words.text, words.json)
     };
-    let status = format!(
-        "weir; error=http_request_error; details=\"{}\"",
-        refusal.rule
-    );
-    if let Ok(status) = HeaderValue::try_from(status) {
-        response.headers_mut().insert(PROXY_STATUS, status);
-    }
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(
+    let headers = response.headers_mut();
+    headers.insert(PROXY_STATUS, HeaderValue::from_static(words.proxy_status));
+    if refusal.rule == Rule::Connect {
+        headers.insert(
             http::header::ALLOW,
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );

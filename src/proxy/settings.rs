@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::tls::Tls;
+use super::trust::Trust;
 use crate::admission::RetryLimits;
 
 /// Everything that the data path reads. Replaced as a whole on reload.
@@ -22,8 +23,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How many, how large.
     pub limits: Limits,
-    /// What becomes of forwarding fields that the client sent.
-    pub forwarded: Forwarded,
+    /// Which peers are believed what they say of others.
+    pub trust: Trust,
     /// What becomes of the permit of a request that switched protocols.
     pub tunnel_permit: TunnelPermit,
     /// How many requests may be sent again, all together.
@@ -99,16 +100,6 @@ pub enum RetryAfter {
     Fixed(Duration),
 }
 
-/// What becomes of `Forwarded` and `X-Forwarded-*` fields that the client sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forwarded {
-    /// Kept, and the client's address is added at the end.
-    #[default]
-    Append,
-    /// Dropped, so that clients cannot forge them.
-    Replace,
-}
-
 /// What becomes of the permit of a request that switched protocols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TunnelPermit {
@@ -161,6 +152,8 @@ pub struct Limits {
     pub h2_streams: u32,
     /// Bytes of a request head.
     pub header_bytes: u32,
+    /// Bytes of a request's path and query.
+    pub target_bytes: usize,
     /// Fields of a request head.
     pub header_fields: usize,
 }

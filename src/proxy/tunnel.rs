@@ -45,6 +45,7 @@ pub(super) fn open(
     on_upgrade: OnUpgrade,
     mut response: Response<Incoming>,
 ) -> Response<ResponseBody> {
+    exchange.connection().client.begin_tunnel();
     let upstream = hyper::upgrade::on(&mut response);
     let idle = settings.timeouts.tunnel_idle;
     let permit = settings.tunnel_permit;

@@ -1,7 +1,7 @@
 //! One function per event: it counts and logs in one place, so that neither is forgotten.
 //!
-//! What a client can cause at will is rate-limited (rejects, upstream errors, failed accepts) or
-//! below the default level (its own broken connections). Text of others is recorded as a string
+//! What a client can cause at will is rate-limited (rejects, refusals, upstream errors, failed
+//! accepts) or below the default level (connections that break or fall silent). Text of others is recorded as a string
 //! field, which the formatters escape, and never as a label or as the message.
 
 use std::fmt::Display;
@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::Telemetry;
-use super::labels::{ConnectionError, TlsFailure, UpstreamError};
+use super::labels::{ConnectionError, Rule, TlsFailure, UpstreamError};
 use crate::admission::{Outcome, RejectReason};
 
 /// The longest path that an access line shows, in bytes.
 const PATH_BYTES_MAX: usize = 256;
+
+/// The most that a line shows of what was refused, in bytes before they are escaped.
+const EXCERPT_BYTES_MAX: usize = 64;
 
 /// A request that is over, as the access line shows it.
 #[derive(Clone, Copy, Debug)]
@@ -65,29 +68,70 @@ pub fn rejected(telemetry: &Telemetry, reason: RejectReason, now: Instant) {
     }
 }
 
-/// A client connection went wrong, outside of a request. Clients can cause as many as they like,
-/// so these lines are for debugging; that accepting fails is weir's own trouble.
+/// A request was refused because of what its head says. At most one line per second and rule.
+/// `excerpt` is what the client wrote; it is escaped and cut here.
+pub fn refused(telemetry: &Telemetry, rule: Rule, client: SocketAddr, status: u16, excerpt: &[u8]) {
+    if let Some(suppressed) = telemetry.throttles.refusals[rule as usize].pass(telemetry.age()) {
+        tracing::info!(
+            rule = rule.label(),
+            status,
+            %client,
+            excerpt = escaped(excerpt),
+            suppressed,
+            "request refused"
+        );
+    }
+}
+
+/// A client connection went wrong, outside of a request. Clients can cause as many as they like:
+/// what they sent wrong is told once a second and kind, that they broke off or fell silent is for
+/// debugging; that accepting fails is weir's own trouble.
 pub fn connection_error(
     telemetry: &Telemetry,
     kind: ConnectionError,
     client: Option<SocketAddr>,
     detail: &dyn Display,
+    excerpt: &[u8],
 ) {
     telemetry.metrics.connection_error(kind);
-    if kind != ConnectionError::Accept {
-        let client = client.map(tracing::field::display);
-        tracing::debug!(
-            kind = kind.label(),
-            client,
-            detail = detail.to_string(),
-            "client connection failed"
-        );
-    } else if let Some(suppressed) = telemetry.throttles.accept.pass(telemetry.age()) {
-        tracing::warn!(
-            suppressed,
-            detail = detail.to_string(),
-            "cannot accept a connection"
-        );
+    let pass = || telemetry.throttles.connections[kind as usize].pass(telemetry.age());
+    let client = client.map(tracing::field::display);
+    let excerpt = (!excerpt.is_empty()).then(|| escaped(excerpt));
+    match kind {
+        ConnectionError::Accept => {
+            if let Some(suppressed) = pass() {
+                tracing::warn!(
+                    suppressed,
+                    detail = detail.to_string(),
+                    "cannot accept a connection"
+                );
+            }
+        }
+        ConnectionError::Head
+        | ConnectionError::Parse
+        | ConnectionError::TooLarge
+        | ConnectionError::H2
+        | ConnectionError::BodyIdle
+        | ConnectionError::Body => {
+            if let Some(suppressed) = pass() {
+                tracing::info!(
+                    rule = kind.label(),
+                    client,
+                    excerpt,
+                    suppressed,
+                    detail = detail.to_string(),
+                    "request refused"
+                );
+            }
+        }
+        ConnectionError::Sniff | ConnectionError::WriteStall | ConnectionError::Io => {
+            tracing::debug!(
+                kind = kind.label(),
+                client,
+                detail = detail.to_string(),
+                "client connection failed"
+            );
+        }
     }
 }
 
@@ -183,6 +227,17 @@ fn method_name(method: &Method) -> &'static str {
         .map_or("OTHER", |(_, name)| name)
 }
 
+/// Printable ASCII whatever the client wrote, and not much of it.
+fn escaped(excerpt: &[u8]) -> String {
+    let shown = &excerpt[..excerpt.len().min(EXCERPT_BYTES_MAX)];
+    let cut = if shown.len() < excerpt.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{}{cut}", shown.escape_ascii())
+}
+
 /// Cut between two characters.
 fn shortened(path: &str) -> &str {
     let end = (0..=PATH_BYTES_MAX.min(path.len()))
@@ -197,163 +252,4 @@ fn millis(duration: Duration) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::log::tests::capture;
-    use super::super::{LogFormat, Telemetry};
-    use super::*;
-    use serde_json::Value;
-
-    fn request<'a>(method: &'a Method, path: &'a str) -> Finished<'a> {
-        Finished {
-            client: ([127, 0, 0, 1], 4000).into(),
-            target: Some((method, path)),
-            status: Some(503),
-            outcome: Outcome::Rejected,
-            reject: Some(RejectReason::QueueWait),
-            queue_wait: Duration::from_micros(1500),
-            service: None,
-        }
-    }
-
-    fn lines(log: &str) -> Vec<Value> {
-        log.lines()
-            .map(|line| serde_json::from_str(line).expect("one JSON object per line"))
-            .collect()
-    }
-
-    #[test]
-    fn an_access_line_is_one_json_object_whatever_the_path() {
-        let telemetry = Telemetry::new();
-        telemetry.set_access_log(true);
-        let hostile = [
-            "/\n{\"outcome\":\"served\"}",
-            "/\r\n\u{1b}[31mred\u{1b}[0m",
-            "/\"quoted\\\"\u{0}\u{7f}\u{2028}",
-            "/%0a%0d",
-        ];
-        let log = capture(LogFormat::Json, "info", |_| {
-            for path in hostile {
-                finished(&telemetry, &request(&Method::GET, path));
-            }
-        });
-        let lines = lines(&log);
-        assert_eq!(lines.len(), hostile.len());
-        for (line, path) in lines.iter().zip(hostile) {
-            assert_eq!(line["path"], path, "kept, but escaped");
-            assert_eq!(line["outcome"], "rejected");
-        }
-        assert!(!log.contains('\u{1b}') && !log.contains('\r'));
-    }
-
-    #[test]
-    fn a_readable_line_is_one_line_too() {
-        let telemetry = Telemetry::new();
-        telemetry.set_access_log(true);
-        let log = capture(LogFormat::Text, "info", |_| {
-            finished(&telemetry, &request(&Method::GET, "/\n\u{1b}[31m\rfake"));
-            upstream_error(&telemetry, UpstreamError::Reset, &"a\nfake\u{1b}[0m");
-            panicked(&telemetry, &"b\r\nfake");
-            reload_failed(&telemetry, &["c\nfake".to_owned()]);
-        });
-        assert_eq!(log.lines().count(), 5, "{log}");
-        assert!(!log.contains('\u{1b}') && !log.contains('\r'), "{log}");
-    }
-
-    #[test]
-    fn an_access_line_has_its_fields_and_no_others() {
-        let telemetry = Telemetry::new();
-        telemetry.set_access_log(true);
-        let long = format!("/{}é", "a".repeat(PATH_BYTES_MAX - 2));
-        let odd = Method::from_bytes(b"GETT").expect("a token");
-        let written = capture(LogFormat::Json, "info", |_| {
-            finished(&telemetry, &request(&odd, &long));
-            let served = Finished {
-                status: Some(200),
-                outcome: Outcome::Served,
-                reject: None,
-                service: Some(Duration::from_millis(20)),
-                ..request(&Method::PATCH, "/x")
-            };
-            finished(&telemetry, &served);
-        });
-        let lines = lines(&written);
-        assert_eq!(lines[0]["method"], "OTHER");
-        assert_eq!(
-            lines[0]["path"],
-            long[..PATH_BYTES_MAX - 1],
-            "whole characters"
-        );
-        assert_eq!(lines[0]["reject_reason"], "queue_wait");
-        assert_eq!(lines[0]["queue_wait_ms"], 1.5);
-        assert_eq!(lines[0].get("service_ms"), None);
-        assert_eq!(lines[1]["method"], "PATCH");
-        assert_eq!(lines[1]["client"], "127.0.0.1:4000");
-        assert_eq!(lines[1]["status"], 200);
-        assert_eq!(lines[1]["service_ms"], 20.0);
-        assert_eq!(lines[1].get("reject_reason"), None);
-    }
-
-    #[test]
-    fn without_the_access_log_a_request_is_only_counted() {
-        let telemetry = Telemetry::new();
-        let log = capture(LogFormat::Json, "trace", |_| {
-            finished(&telemetry, &request(&Method::GET, "/"));
-        });
-        assert_eq!(log, "");
-        assert_eq!(telemetry.totals().outcome(Outcome::Rejected), 1);
-    }
-
-    #[test]
-    fn rejects_are_all_counted_and_rarely_logged() {
-        let telemetry = Telemetry::new();
-        let log = capture(LogFormat::Json, "info", |_| {
-            let now = Instant::now();
-            for _ in 0..1000 {
-                rejected(&telemetry, RejectReason::QueueDepth, now);
-            }
-            rejected(&telemetry, RejectReason::NoPermit, now);
-            let later = now + Duration::from_secs(1);
-            rejected(&telemetry, RejectReason::QueueDepth, later);
-        });
-        let totals = telemetry.totals();
-        assert_eq!(totals.reason(RejectReason::QueueDepth), 1001);
-        assert_eq!(totals.capacity_rejects(), 1002);
-        let lines = lines(&log);
-        let told: Vec<_> = lines
-            .iter()
-            .map(|line| (line["reason"].as_str(), line["suppressed"].as_u64()))
-            .collect();
-        let expected = [("queue_depth", 0), ("no_permit", 0), ("queue_depth", 999)];
-        assert_eq!(
-            told,
-            expected.map(|(reason, suppressed)| (Some(reason), Some(suppressed))),
-            "each reason has a second of its own"
-        );
-    }
-
-    #[test]
-    fn errors_are_counted_and_told() {
-        let telemetry = Telemetry::new();
-        let log = capture(LogFormat::Json, "debug", |_| {
-            let peer = Some(([127, 0, 0, 1], 9).into());
-            connection_error(&telemetry, ConnectionError::Head, peer, &"too slow");
-            connection_error(&telemetry, ConnectionError::Accept, None, &"no descriptors");
-            upstream_error(&telemetry, UpstreamError::Connect, &"refused\nat once");
-            panicked(&telemetry, &"index out of bounds");
-            reload_failed(&telemetry, &["a: b".to_owned(), "c: d".to_owned()]);
-        });
-        let lines = lines(&log);
-        let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str()).collect();
-        let expected = ["DEBUG", "WARN", "WARN", "ERROR", "ERROR", "ERROR", "ERROR"];
-        assert_eq!(levels, expected.map(Some));
-        assert_eq!(lines[0]["client"], "127.0.0.1:9");
-        assert_eq!(lines[2]["detail"], "refused\nat once");
-        assert_eq!(lines[6]["problem"], "c: d");
-        let totals = telemetry.totals();
-        assert_eq!((totals.connection_errors, totals.upstream_errors), (2, 1));
-        assert_eq!((totals.panics, totals.reloads_failed), (1, 1));
-        assert!(!totals.last_reload_ok);
-        reloaded(&telemetry, &[], &[], 1);
-        assert!(telemetry.totals().last_reload_ok);
-    }
-}
+mod tests;

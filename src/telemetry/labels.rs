@@ -64,6 +64,8 @@ pub enum ConnectionError {
     H2,
     /// A request body stopped arriving.
     BodyIdle,
+    /// A request body broke its framing, or broke off.
+    Body,
     /// The client did not read what was sent to it.
     WriteStall,
     /// The connection broke.
@@ -74,13 +76,14 @@ pub enum ConnectionError {
 
 impl ConnectionError {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sniff,
         Self::Head,
         Self::Parse,
         Self::TooLarge,
         Self::H2,
         Self::BodyIdle,
+        Self::Body,
         Self::WriteStall,
         Self::Io,
         Self::Accept,
@@ -96,6 +99,7 @@ impl ConnectionError {
             Self::TooLarge => "too_large",
             Self::H2 => "h2",
             Self::BodyIdle => "body_idle",
+            Self::Body => "body",
             Self::WriteStall => "write_stall",
             Self::Io => "io",
             Self::Accept => "accept",
@@ -145,6 +149,72 @@ impl TlsFailure {
             Self::Incompatible => "incompatible",
             Self::ClientCertificate => "client_certificate",
             Self::Alert => "alert",
+        }
+    }
+}
+
+/// The rule that a refused request broke. Each has a row in the README's table of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// `CONNECT`.
+    Connect,
+    /// More fields than `limits.header_fields`.
+    HeaderFields,
+    /// A target longer than `limits.target_bytes`.
+    TargetLength,
+    /// A target that is neither a path, nor a whole URI, nor the `*` of `OPTIONS`.
+    TargetForm,
+    /// A target with a fragment.
+    TargetFragment,
+    /// A scheme other than `http` and `https`.
+    Scheme,
+    /// No `Host`.
+    HostMissing,
+    /// More than one `Host`.
+    HostRepeated,
+    /// A `Host` or an authority that is no host with an optional port.
+    HostInvalid,
+    /// A transfer coding other than one `chunked`.
+    TransferCoding,
+    /// `Content-Length` beside `Transfer-Encoding`.
+    LengthBesideCoding,
+    /// More than one `Content-Length`.
+    LengthRepeated,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 12] = [
+        Self::Connect,
+        Self::HeaderFields,
+        Self::TargetLength,
+        Self::TargetForm,
+        Self::TargetFragment,
+        Self::Scheme,
+        Self::HostMissing,
+        Self::HostRepeated,
+        Self::HostInvalid,
+        Self::TransferCoding,
+        Self::LengthBesideCoding,
+        Self::LengthRepeated,
+    ];
+
+    /// Its name, in the log and in `proxy-status`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::HeaderFields => "header_fields",
+            Self::TargetLength => "target_length",
+            Self::TargetForm => "target_form",
+            Self::TargetFragment => "target_fragment",
+            Self::Scheme => "scheme",
+            Self::HostMissing => "host_missing",
+            Self::HostRepeated => "host_repeated",
+            Self::HostInvalid => "host_invalid",
+            Self::TransferCoding => "transfer_coding",
+            Self::LengthBesideCoding => "length_beside_coding",
+            Self::LengthRepeated => "length_repeated",
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::admission::RejectReason;
 use demand::Demand;
 use exporter::Exporter;
 pub use exporter::Figures;
-pub use labels::{ConnectionError, Source, TlsFailure, UpstreamError, WaitEnd};
+pub use labels::{ConnectionError, Rule, Source, TlsFailure, UpstreamError, WaitEnd};
 pub use metrics::{Metrics, Totals};
 use overload::Overload;
 pub use settings::{LogFormat, LogSettings};
@@ -52,8 +52,10 @@ pub struct Telemetry {
 struct Throttles {
     rejects: [Throttle; RejectReason::ALL.len()],
     upstream: [Throttle; UpstreamError::ALL.len()],
-    accept: Throttle,
     tls: [Throttle; TlsFailure::ALL.len()],
+    /// One for each rule that a head can break.
+    refusals: [Throttle; Rule::ALL.len()],
+    connections: [Throttle; ConnectionError::ALL.len()],
 }
 
 /// What is followed from second to second.

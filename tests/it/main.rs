@@ -17,6 +17,7 @@ mod panics;
 mod permit;
 mod pool;
 mod queue;
+mod refusals;
 mod reload;
 mod support;
 mod tidy;

@@ -184,9 +184,11 @@ class H2:
         if data := self.h2.data_to_send():
             self.sock.sendall(data)
 
-    def request(self, fields=(), method="GET", path="/", authority="weir.test", end=True):
+    def request(
+        self, fields=(), method="GET", path="/", authority="weir.test", end=True, scheme="http"
+    ):
         stream = self.h2.get_next_available_stream_id()
-        pseudo = [(":method", method), (":scheme", "http"), (":path", path)]
+        pseudo = [(":method", method), (":scheme", scheme), (":path", path)]
         if authority is not None:
             pseudo.append((":authority", authority))
         self.h2.send_headers(stream, [*pseudo, *fields], end_stream=end)

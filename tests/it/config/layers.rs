@@ -185,7 +185,10 @@ fn field_names_have_no_case() {
         ("\"set\"", "--set")
     );
     let all = loaded.effective.iter().map(|one| &one.key);
-    assert_eq!(all.filter(|key| key.contains("headers")).count(), 1);
+    assert_eq!(
+        all.filter(|key| key.starts_with("reject.headers")).count(),
+        1
+    );
     let headers = &loaded.config.proxy.reject.headers;
     assert_eq!(headers.len(), 1);
     assert_eq!(headers[0].1, "set");
@@ -287,4 +290,52 @@ fn the_admin_address_is_known_without_the_memory_figures() {
     let problems = address("admin.listen=here").expect_err("no address").0;
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].key, "admin.listen");
+}
+
+/// A list can be written as one, in every layer, or as one text with commas.
+#[test]
+fn lists_can_be_written_in_every_layer() {
+    use weir::proxy::Network;
+    let networks = |text: &str| text.parse::<Network>().expect("a network");
+    let both = vec![networks("10.0.0.0/8"), networks("fd00::/8")];
+    let (_dir, path) = file(
+        "weir.toml",
+        "[trust]\nproxies = [\"10.0.0.0/8\", \"fd00::/8\"]\n",
+    );
+    let trust = |sources: Sources| {
+        let loaded = load_on(&sources, &machine()).expect("valid");
+        let shown = effective(&loaded, "trust.proxies").0.to_owned();
+        (loaded.config.proxy.trust.proxies, shown)
+    };
+    let base = Sources {
+        env: owned(&BASE_ENV),
+        ..Sources::default()
+    };
+    let shown = r#"["10.0.0.0/8", "fd00::/8"]"#.to_owned();
+    let from_file = Sources {
+        file: Some(path),
+        ..base.clone()
+    };
+    assert_eq!(trust(from_file), (both.clone(), shown.clone()));
+    for text in ["10.0.0.0/8, fd00::/8", r#"["10.0.0.0/8", "fd00::/8"]"#] {
+        let set = Sources {
+            sets: vec![format!("trust.proxies={text}")],
+            ..base.clone()
+        };
+        assert_eq!(trust(set), (both.clone(), shown.clone()), "{text}");
+        let mut env = base.clone();
+        env.env
+            .push(("WEIR__TRUST__PROXIES".to_owned(), text.to_owned()));
+        assert_eq!(trust(env), (both.clone(), shown.clone()), "{text}");
+    }
+    let none = Sources {
+        sets: vec!["trust.proxies=[]".to_owned()],
+        ..base.clone()
+    };
+    assert_eq!(trust(none), (Vec::new(), "[]".to_owned()));
+    let (private, shown) = trust(base);
+    assert_eq!(
+        (private, &*shown),
+        (Network::PRIVATE.to_vec(), r#"["private"]"#)
+    );
 }

@@ -111,6 +111,11 @@ impl Raw {
         self.ahead.drain(..len).collect()
     }
 
+    /// Says that nothing more comes, and goes on reading.
+    pub(crate) async fn half_close(&mut self) {
+        self.stream.shutdown().await.expect("a connected socket");
+    }
+
     /// Everything until the peer's end, whether orderly or not.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.ahead);
