@@ -111,7 +111,7 @@ def stale(request, count, closes, once):
 STALE_ROWS = [
     Row("GET, closed behind each answer", "all served", stale(get, 30, "at once", False)),
     Row("GET, closed at the next request", "all served, by one retry", stale(get, 30, "later", False)),
-    Row("HEAD, closed at the next request", "all served, by one retry",
+    Row("OPTIONS, closed at the next request", "all served, by one retry",
         stale(lambda path: get(path, method="OPTIONS"), 30, "later", False)),
     Row("POST, closed behind each answer", "never sent twice", stale(lambda path: post(path, b"abc"), 30, "at once", True)),
     Row("POST, closed at the next request", "never sent twice", stale(lambda path: post(path, b"abc"), 30, "later", True)),
