@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,6 +15,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
 use super::client_io::{ClientIo, WRITE_STALL};
@@ -46,6 +48,9 @@ const BUFFER: usize = 64 << 10;
 
 /// Resets of a misbehaving client before it is cut off (rapid reset, CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
+
+/// How long an idle HTTP/2 client that is told to go may take to answer.
+const PARTING: Duration = Duration::from_millis(750);
 
 /// What a client gets whose head takes too long (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
@@ -248,15 +253,33 @@ async fn serve_http2(
     let io = client_io(connection, settings, wire, ahead);
     let mut serving = pin!(builder.serve_connection(io, service(connection)));
     let mut watch = Watch::new(connection, settings);
+    let mut parting = None;
     loop {
-        let event = match watch.drive(serving.as_mut()).await {
+        let driven = watch.drive(serving.as_mut());
+        let event = match parting {
+            None => driven.await,
+            Some(until) => match timeout_at(until, driven).await {
+                Ok(event) => event,
+                // hyper would wait for an answer to its GOAWAY and ping.
+                Err(_) if client.idle_since().is_some() => return Ok(()),
+                Err(_) => {
+                    parting = None;
+                    continue;
+                }
+            },
+        };
+        let event = match event {
             Ok(event) => event,
             Err(ended) => return ended,
         };
         match event {
             Event::HeadTimeout => {}
             // GOAWAY, then what the client had sent before it saw that is still served.
-            Event::Leave | Event::Close => serving.as_mut().graceful_shutdown(),
+            Event::Leave => serving.as_mut().graceful_shutdown(),
+            Event::Close => {
+                serving.as_mut().graceful_shutdown();
+                parting = Some(Instant::now() + PARTING);
+            }
         }
     }
 }

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
@@ -92,13 +93,14 @@ impl Exchange {
     }
 
     /// The response has begun. From now on the client's pace is that of the response; what else
-    /// there is to do on the connection must not wait for it.
-    pub(super) fn answered(&mut self, status: StatusCode) {
-        let is_sending = self
-            .upload
-            .as_ref()
-            .is_some_and(|upload| !upload.is_complete());
-        if (is_sending || status == StatusCode::SWITCHING_PROTOCOLS)
+    /// there is to do on the connection must not wait for it. Nor is a connection used again on which
+    /// a response is framed in two ways (RFC 9112, section 6.3): from a task it does not come back.
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        let headers = response.headers();
+        let is_ambiguous =
+            headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+        let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if (is_switching || is_ambiguous || !self.is_upload_over())
             && let Link::Http1(connection) = &mut self.link
         {
             connection.go_on_alone();

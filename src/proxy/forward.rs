@@ -54,7 +54,7 @@ pub(super) fn relay(
         }
     };
     let answered = exchange.record().head(response.status().as_u16());
-    exchange.answered(response.status());
+    exchange.answered(&response);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(tunnel::open(settings, exchange, side.on_upgrade, response));
     }

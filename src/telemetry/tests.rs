@@ -40,6 +40,33 @@ fn series(text: &str) -> BTreeMap<String, f64> {
 fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
     let telemetry = Telemetry::new();
     let found = series(&telemetry.render(&figures()));
+    for series in labelled_series() {
+        assert_eq!(found.get(&series), Some(&0.0), "{series}");
+    }
+    for name in [
+        "weir_service_seconds_count",
+        "weir_upstream_first_byte_seconds_sum",
+        "weir_request_cost_bytes_bucket{le=\"4294967296\"}",
+        "weir_upstream_retries_total",
+        "weir_upstream_retries_denied_total",
+        "weir_tunnels",
+        "weir_panics_total",
+        "weir_log_lines_dropped_total",
+        "weir_connections",
+        "weir_tls_certificate_expiry_seconds",
+        "weir_upstream_connections",
+        "weir_demand_ratio",
+    ] {
+        assert_eq!(found.get(name), Some(&0.0), "{name}");
+    }
+    let labelled = |name: &str| found.keys().any(|series| series.starts_with(name));
+    for spec in names::ALL {
+        assert!(labelled(spec.name), "{} is in the table only", spec.name);
+    }
+}
+
+/// Those with labels.
+fn labelled_series() -> BTreeSet<String> {
     let mut expected = BTreeSet::new();
     let mut expect = |name: &str, labels: &[(&str, &str)]| {
         let labels: Vec<String> = labels
@@ -85,29 +112,7 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
             expect("weir_queue_wait_seconds_bucket", &labels);
         }
     }
-    for series in &expected {
-        assert_eq!(found.get(series), Some(&0.0), "{series}");
-    }
-    for name in [
-        "weir_service_seconds_count",
-        "weir_upstream_first_byte_seconds_sum",
-        "weir_request_cost_bytes_bucket{le=\"4294967296\"}",
-        "weir_upstream_retries_total",
-        "weir_upstream_retries_denied_total",
-        "weir_tunnels",
-        "weir_panics_total",
-        "weir_log_lines_dropped_total",
-        "weir_connections",
-        "weir_tls_certificate_expiry_seconds",
-        "weir_upstream_connections",
-        "weir_demand_ratio",
-    ] {
-        assert_eq!(found.get(name), Some(&0.0), "{name}");
-    }
-    let labelled = |name: &str| found.keys().any(|series| series.starts_with(name));
-    for spec in names::ALL {
-        assert!(labelled(spec.name), "{} is in the table only", spec.name);
-    }
+    expected
 }
 
 #[test]
