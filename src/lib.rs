@@ -96,6 +96,8 @@
 //!   and keep every sample until somebody drains them.
 //! * The time between requests is kept by us on HTTP/1.1, too: hyper's `header_read_timeout` sets up
 //!   and takes down a timer with every request.
+//! * An HTTP/1.1 connection to the backend has no task of its own: the request that has borrowed it
+//!   polls it. A connection between two requests is driven by nobody.
 //! * The pool's shards have a lock each, which only its worker takes while it has idle connections:
 //!   to take one, lock and all, is 133 of a request's 38,000 instructions.
 //! * Tunnels are told to end when two seconds of the drain are left, if `max_wait` is shorter: one

@@ -203,7 +203,13 @@ fn is_plain_host(bytes: &[u8]) -> bool {
 }
 
 fn is_port(port: &[u8]) -> bool {
-    (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit)
+    // No more than fit into the sum below.
+    (1..=5).contains(&port.len())
+        && port.iter().all(u8::is_ascii_digit)
+        && port
+            .iter()
+            .fold(0, |sum, digit| 10 * sum + u32::from(digit - b'0'))
+            <= 65_535
 }
 
 /// An IPv6 literal, or a name with the other signs that RFC 3986 allows in one and that mean

@@ -40,6 +40,19 @@ const NEVER_NOMINATED: [HeaderName; 10] = [
 /// The same for all whose names begin like this.
 const NEVER_NOMINATED_PREFIXES: [&str; 5] = ["content-", "x-forwarded-", "grpc-", "weir-", "if-"];
 
+/// Fields that a request's trailers may not bring.
+const NEVER_IN_TRAILERS: [HeaderName; 9] = [
+    AUTHORIZATION,
+    CONNECTION,
+    CONTENT_LENGTH,
+    COOKIE,
+    FORWARDED,
+    HOST,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+];
+
 /// What the rewriting needs to know of the connection that the request came on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hop<'a> {
@@ -228,6 +241,23 @@ fn strip(headers: &mut HeaderMap, found: Found, trusted: &[HeaderName]) {
 fn is_end_to_end(name: &HeaderName) -> bool {
     let begins = |prefix: &&str| name.as_str().starts_with(*prefix);
     NEVER_NOMINATED.contains(name) || NEVER_NOMINATED_PREFIXES.iter().any(begins)
+}
+
+/// Takes out of a request's trailers what only a head may say: framing, routing, who asks (RFC 9110,
+/// section 6.5.1). A backend that merges them into the head would believe it.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    let says_who = |name: &HeaderName| {
+        let name = name.as_str().replace('_', "-");
+        name.starts_with("x-forwarded-") || name.starts_with("weir-")
+    };
+    let names: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| NEVER_IN_TRAILERS.contains(name) || says_who(name))
+        .cloned()
+        .collect();
+    for name in names {
+        trailers.remove(name);
+    }
 }
 
 /// The protocol of an upgrade that is passed on: on HTTP/1.1, asked for by both fields, on a

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::client::Client;
 use super::error::http2_error;
+use super::headers::strip_trailers;
 use super::pipe;
 
 /// Still being sent.
@@ -193,7 +194,10 @@ impl OpenUpload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         pipe::polled(&self.state);
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_trailers(trailers);
+                }
                 self.timer = None;
                 self.state.frames.fetch_add(1, Ordering::Relaxed);
                 if self.body.is_end_stream() {

@@ -14,6 +14,7 @@ toolchain makes other code, so then nothing is compared: `SKIPPED`. The last lin
 
 import argparse
 import json
+import math
 import pathlib
 import platform
 import subprocess
@@ -41,16 +42,25 @@ def toolchain():
     }
 
 
-def measure(weir, requests, directory):
-    """Instructions per request of every path, rounded."""
+def measure(weir, requests, directory, budget):
+    """Instructions per request of every path, rounded.
+
+    While a request waits, weir looks for its client some times a second, so that a busy machine adds
+    to the figure and never takes from it: what is over its budget is measured once more, and the
+    smaller figure counts."""
     figures = {}
     for name, path in paths.PATHS.items():
-        once, twice = (
-            sut.instructions(weir, path, count, directory) for count in (requests, 2 * requests)
-        )
-        figures[name] = round((twice - once) / requests)
+        figures[name] = per_request(weir, path, requests, directory)
+        if figures[name] > budget.get(name, math.inf) * (1 + TOLERANCE):
+            figures[name] = min(figures[name], per_request(weir, path, requests, directory))
         print(f"{name}: {figures[name]} instructions per request", flush=True)
     return figures
+
+
+def per_request(weir, path, requests, directory):
+    """What one more request costs."""
+    once, twice = (sut.instructions(weir, path, count, directory) for count in (requests, 2 * requests))
+    return round((twice - once) / requests)
 
 
 def verdict(name, got, want):
@@ -92,9 +102,10 @@ def main():
         print(f"SKIPPED: the budget was stored with {stored['toolchain']}, this is {now}")
         print("budget: 0 passed, 0 failed, 1 skipped")
         return 0
+    budget = stored["instructions"] if stored else {}
     with tempfile.TemporaryDirectory(prefix="weir-budget-") as directory:
         try:
-            figures = measure(options.weir, options.requests, pathlib.Path(directory))
+            figures = measure(options.weir, options.requests, pathlib.Path(directory), budget)
         except sut.Failure as failure:
             print(f"FAILED {failure}\nbudget: 0 passed, 1 failed, 0 skipped")
             return 1
@@ -103,7 +114,7 @@ def main():
         STORED.write_text(text + "\n")
         print(f"stored in {STORED.relative_to(ROOT)}")
         return 0
-    passed, failed = compare(figures, stored["instructions"] if stored else {})
+    passed, failed = compare(figures, budget)
     print(f"budget: {passed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0
 
