@@ -296,7 +296,7 @@ pub(super) fn trust(reader: &mut Reader) -> Option<Trust> {
     let headers = reader.list("trust.headers", parse::trusted_header);
     Some(Trust {
         proxies: proxies?,
-        headers: headers?,
+        headers: headers?.into(),
     })
 }
 

@@ -27,7 +27,7 @@ impl Default for Heads {
             upstream_host: HeaderValue::from_static("127.0.0.1:8080"),
             trust: Trust {
                 proxies: Network::ANY.to_vec(),
-                headers: vec![HeaderName::from_static("x-real-ip")],
+                headers: [HeaderName::from_static("x-real-ip")].into(),
             },
         }
     }

@@ -83,7 +83,9 @@ pub(super) struct Client {
     /// Runs on between requests.
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
     /// What a session is to end with, past hyper.
-    last_words: OnceLock<&'static [u8]>,
+    last_words: Mutex<Option<&'static [u8]>>,
+    /// Reads that brought something, on HTTP/2: a sign of life.
+    reads: AtomicU32,
 }
 
 impl Client {
@@ -121,7 +123,8 @@ impl Client {
             last_read: AtomicU32::new(0),
             next_pulse: Mutex::new(None),
             timer: Mutex::new(None),
-            last_words: OnceLock::new(),
+            last_words: Mutex::new(None),
+            reads: AtomicU32::new(0),
         }
     }
 
@@ -281,6 +284,7 @@ impl Client {
     /// Bytes of a new head start its clock; at once, or when the request before it is over.
     pub(super) fn note_read(&self, read: &[u8]) {
         let stage = self.stage.load(Ordering::Relaxed);
+        self.reads.fetch_add(self.is_h2.into(), Ordering::Relaxed);
         self.scan_read(read, stage == IDLE);
         match stage {
             IDLE => self.begin_head(),
@@ -290,6 +294,11 @@ impl Client {
             _ => {}
         }
         self.note_last(read);
+    }
+
+    /// How often something was read, on HTTP/2.
+    pub(super) fn reads(&self) -> u32 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Remembers how what was read ends.
@@ -360,14 +369,13 @@ impl Client {
     /// session's words are left for the next read, which then finds its end.
     pub(super) fn write_past(&self, bytes: &'static [u8]) {
         if self.tls.is_some() {
-            let _ = self.last_words.set(bytes);
+            *self.last_words.lock().expect("nothing panics under it") = Some(bytes);
         } else {
             self.write_raw(bytes);
         }
     }
 
-    /// Writes to the socket; never into the middle of what hyper has said. What does not fit is
-    /// lost.
+    /// Writes what fits to the socket; never into the middle of what hyper has said.
     pub(super) fn write_raw(&self, bytes: &[u8]) {
         if !self.is_stalled.load(Ordering::Relaxed) {
             let _ = self.socket().try_write(bytes);
@@ -375,8 +383,8 @@ impl Client {
     }
 
     /// What a session is to end with.
-    pub(super) fn last_words(&self) -> Option<&'static [u8]> {
-        self.last_words.get().copied()
+    pub(super) fn take_last_words(&self) -> Option<&'static [u8]> {
+        (self.last_words.lock().expect("nothing panics under it")).take()
     }
 }
 

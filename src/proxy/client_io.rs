@@ -172,7 +172,7 @@ impl AsyncRead for ClientIo {
         }
         let this = &mut *self;
         if let Wire::Tls(session) = &mut this.wire
-            && let Some(words) = this.client.last_words()
+            && let Some(words) = this.client.take_last_words()
         {
             let mut session = Pin::new(&mut **session);
             // What does not fit is lost.
@@ -209,6 +209,12 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [first, ..] = bufs
+            && self.is_refusal(first)
+        {
+            let said: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            return self.poll_refusal(cx, &said);
+        }
         let polled = self.poll_session(cx, |session, cx| session.poll_write_vectored(cx, bufs));
         if let Some(polled) = polled {
             return polled;
@@ -230,12 +236,18 @@ impl AsyncWrite for ClientIo {
         polled.unwrap_or(Poll::Ready(Ok(())))
     }
 
-    /// Half-closes, a session with its goodbye first; with a body unread it then lingers, or the kernel would answer the bytes still
-    /// coming with a reset that destroys the response on its way.
+    /// Half-closes, a session with its goodbye first; with a body unread it then lingers, or the
+    /// kernel would answer the bytes still coming with a reset that destroys the response on its way.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if let Some(linger) = &mut this.linger {
             return linger.poll(this.wire.raw(), cx).map(Ok);
+        }
+        if let Wire::Tls(session) = &mut this.wire
+            && let Some(words) = this.client.take_last_words()
+        {
+            // What does not fit is lost.
+            let _ = Pin::new(&mut **session).poll_write(cx, words);
         }
         let closed = match this.poll_session(cx, TlsStream::poll_shutdown) {
             Some(polled) => ready!(polled),

@@ -49,7 +49,8 @@ const BUFFER: usize = 64 << 10;
 /// Resets of a misbehaving client before it is cut off (rapid reset, CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
 
-/// How long an idle HTTP/2 client that is told to go may take to answer.
+/// How long an idle HTTP/2 client that is told to go may take to give a sign of life. hyper by itself
+/// would wait for the answer to a ping until `timeouts.h2_ping` runs out.
 const PARTING: Duration = Duration::from_millis(750);
 
 /// What a client gets whose head takes too long (RFC 9110, section 15.5.9).
@@ -257,16 +258,23 @@ async fn serve_http2(
     loop {
         let driven = watch.drive(serving.as_mut());
         let event = match parting {
-            None => driven.await,
-            Some(until) => match timeout_at(until, driven).await {
-                Ok(event) => event,
-                // hyper would wait for an answer to its GOAWAY and ping.
-                Err(_) if client.idle_since().is_some() => return Ok(()),
-                Err(_) => {
-                    parting = None;
-                    continue;
-                }
-            },
+            None => Some(driven.await),
+            Some((until, _)) => timeout_at(until, driven).await.ok(),
+        };
+        let Some(event) = event else {
+            // One more look: something may be on its way through the kernel.
+            tokio::task::yield_now().await;
+            if let Poll::Ready(ended) = poll_once(serving.as_mut()).await {
+                return ended;
+            }
+            parting = parting.filter(|(_, reads)| *reads == client.reads());
+            match &mut parting {
+                Some(_) if client.idle_since().is_some() => return Ok(()),
+                Some((until, _)) => *until = Instant::now() + PARTING,
+                // Who answers is hyper's to see off, and may still take the rest of a response.
+                None => {}
+            }
+            continue;
         };
         let event = match event {
             Ok(event) => event,
@@ -278,7 +286,7 @@ async fn serve_http2(
             Event::Leave => serving.as_mut().graceful_shutdown(),
             Event::Close => {
                 serving.as_mut().graceful_shutdown();
-                parting = Some(Instant::now() + PARTING);
+                parting = Some((Instant::now() + PARTING, client.reads()));
             }
         }
     }

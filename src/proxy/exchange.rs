@@ -1,4 +1,4 @@
-//! The exchange: one request's occupation of the backend, and the response body that carries it.
+//! The exchange: one request's occupation of the backend.
 //!
 //! **The permit comes back only when the backend is done with the request**: its response has
 //! ended and its upload has ended, or the connection that carried both is closed. Whatever ends
@@ -12,20 +12,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::Connection;
 use super::error::ProxyError;
-use super::patience::{End, Patience};
 use super::record::Record;
-use super::stall::Pulse;
 use super::upload::UploadState;
 use super::upstream::{Http1, Stream};
 use crate::admission::Outcome;
 use crate::gate::Permit;
 use crate::telemetry::{UpstreamError, events};
+
+/// How long a backend that has answered already may take over the rest of an upload.
+const FLUSH: Duration = Duration::from_secs(30);
 
 /// What of the upstream an exchange holds.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     record: Option<Record>,
     /// How long the permit outlives the connection when the client left.
     cancel_grace: Duration,
+    /// The response has ended before the rest of an upload that is all there was written.
+    is_flushing: bool,
 }
 
 impl Exchange {
@@ -60,6 +63,7 @@ impl Exchange {
             upload: None,
             record: Some(record),
             cancel_grace,
+            is_flushing: false,
         }
     }
 
@@ -121,7 +125,7 @@ impl Exchange {
     }
 
     /// The next frame of the response, which on a connection of its own the exchange itself reads.
-    fn poll_frame(
+    pub(super) fn poll_frame(
         &mut self,
         body: &mut Incoming,
         cx: &mut Context<'_>,
@@ -132,16 +136,25 @@ impl Exchange {
         }
     }
 
+    /// Whether it is a stream of a shared connection.
+    pub(super) fn is_over_http2(&self) -> bool {
+        matches!(self.link, Link::Http2(_))
+    }
+
     /// Whether nothing more of the request is to be sent.
-    fn is_upload_over(&self) -> bool {
+    pub(super) fn is_upload_over(&self) -> bool {
+        let is_written = || match &self.link {
+            Link::Http1(connection) => !connection.is_blocked(),
+            Link::Http2(_) | Link::None => true,
+        };
         self.upload
             .as_ref()
-            .is_none_or(|upload| upload.is_complete())
+            .is_none_or(|upload| upload.is_complete() && is_written())
     }
 
     /// The response has been passed on to its end: the connection can serve the next request,
     /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
-    fn complete(mut self) {
+    pub(super) fn complete(mut self) {
         let ended = self.record().finish(Outcome::Served);
         if self.is_upload_over() {
             self.upload = None;
@@ -156,6 +169,9 @@ impl Exchange {
                 Link::Http1(link) => self.link = Link::Http1(link),
                 Link::Http2(_) | Link::None => {}
             }
+        } else {
+            let upload = self.upload.as_ref();
+            self.is_flushing = upload.is_some_and(|upload| upload.is_complete());
         }
         self.cancel_grace = Duration::ZERO;
     }
@@ -184,7 +200,7 @@ impl Exchange {
     }
 
     /// The upstream broke off mid-response.
-    fn break_off(mut self, kind: UpstreamError, detail: &dyn std::fmt::Display) {
+    pub(super) fn break_off(mut self, kind: UpstreamError, detail: &dyn std::fmt::Display) {
         events::upstream_error(&self.connection.shared.telemetry, kind, detail);
         self.record().finish(Outcome::Failed);
         self.cancel_grace = Duration::ZERO;
@@ -208,13 +224,18 @@ impl Drop for Exchange {
             return;
         }
         let grace = self.cancel_grace;
+        let flush = if self.is_flushing {
+            FLUSH
+        } else {
+            Duration::ZERO
+        };
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
             let _permit = permit;
             match link {
-                Link::Http1(connection) => connection.cut().await,
+                Link::Http1(connection) => connection.cut(flush).await,
                 Link::Http2(stream) => {
                     if let Some(upload) = upload {
                         upload.released().await;
@@ -228,157 +249,4 @@ impl Drop for Exchange {
             }
         });
     }
-}
-
-/// The upstream's response body on its way to the client, with the exchange it belongs to.
-#[derive(Debug)]
-pub(super) struct HeldBody {
-    body: Incoming,
-    /// `None` once the response has ended.
-    exchange: Option<Exchange>,
-    patience: Patience,
-    /// On HTTP/2: tells the stream's watch whether the client reads.
-    pulse: Option<Arc<Pulse>>,
-    /// The client takes the close of its connection for the end of the response.
-    until_close: bool,
-}
-
-impl HeldBody {
-    pub(super) fn new(
-        body: Incoming,
-        exchange: Exchange,
-        patience: Patience,
-        pulse: Option<Arc<Pulse>>,
-        until_close: bool,
-    ) -> Self {
-        let mut held = Self {
-            body,
-            exchange: Some(exchange),
-            patience,
-            pulse,
-            until_close,
-        };
-        held.complete_if_over();
-        held
-    }
-
-    fn complete_if_over(&mut self) {
-        if self.body.is_end_stream() {
-            self.complete();
-        }
-    }
-
-    fn complete(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            self.patience.end(&exchange.connection.client);
-            exchange.complete();
-        }
-    }
-
-    /// Whether the backend reset its stream with `NO_ERROR` inside the response, which hyper takes
-    /// for an end. Behind a whole response that only says that the rest of the upload is not wanted
-    /// (RFC 9113, section 8.1), so it is believed as long as there is one.
-    fn is_cut_short(&self) -> bool {
-        self.exchange.as_ref().is_some_and(|exchange| {
-            matches!(exchange.link, Link::Http2(_))
-                && !self.body.is_end_stream()
-                && self.body.size_hint().exact() != Some(0)
-                && exchange.is_upload_over()
-        })
-    }
-
-    fn break_off(&mut self, kind: UpstreamError, error: BodyError) -> BodyError {
-        if let Some(exchange) = self.exchange.take() {
-            if self.until_close {
-                exchange.connection.client.reset_at_close();
-            }
-            exchange.break_off(kind, &error);
-        }
-        error
-    }
-}
-
-impl Body for HeldBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(pulse) = &this.pulse {
-            pulse.asked();
-        }
-        let frame = match &mut this.exchange {
-            Some(exchange) => exchange.poll_frame(&mut this.body, cx),
-            None => Pin::new(&mut this.body).poll_frame(cx),
-        };
-        match frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.patience.refresh();
-                this.complete_if_over();
-                if let Some(pulse) = &this.pulse {
-                    pulse.gave();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            // hyper takes a stream that its backend resets with NO_ERROR for one that has ended.
-            Poll::Ready(None) if this.is_cut_short() => {
-                let error = this.break_off(UpstreamError::Body, BodyError::Reset);
-                Poll::Ready(Some(Err(error)))
-            }
-            Poll::Ready(None) => {
-                this.complete();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                let error = this.break_off(UpstreamError::Body, BodyError::Upstream(error));
-                Poll::Ready(Some(Err(error)))
-            }
-            Poll::Pending => {
-                let Some(exchange) = &this.exchange else {
-                    return Poll::Pending;
-                };
-                match this.patience.poll(&exchange.connection.client, cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(End::ClientGone) => {
-                        // Counted as cancelled by the drop.
-                        this.exchange = None;
-                        Poll::Ready(Some(Err(BodyError::ClientGone)))
-                    }
-                    Poll::Ready(End::TimedOut) => {
-                        let error = this.break_off(UpstreamError::ResponseIdle, BodyError::Idle);
-                        Poll::Ready(Some(Err(error)))
-                    }
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Why a response was broken off. hyper then aborts the client's connection or resets its
-/// stream: never an end that looks clean.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
-    /// By the backend.
-    #[error("the upstream broke off its response")]
-    Upstream(#[source] hyper::Error),
-    /// By the backend, which said that nothing was wrong.
-    #[error("the upstream reset its stream before the end of its response")]
-    Reset,
-    /// Nothing came for `timeouts.response_idle`.
-    #[error("the upstream sent nothing for timeouts.response_idle")]
-    Idle,
-    /// By the client.
-    #[error("the client left")]
-    ClientGone,
 }

@@ -77,11 +77,16 @@ impl Found {
     }
 }
 
-/// Whether a field is `x-forwarded-client-cert`, or what many backends take for it: to those that
-/// hand fields over as variables, `_` and `-` are one.
+/// Whether a field is `x-forwarded-client-cert`, or what many backends take for it.
 pub(super) fn is_client_cert(name: &str) -> bool {
-    const NAME: &[u8] = b"x-forwarded-client-cert";
-    name.len() == NAME.len()
-        && std::iter::zip(name.bytes(), NAME)
-            .all(|(byte, wanted)| byte == *wanted || (byte == b'_' && *wanted == b'-'))
+    const NAME: &str = "x-forwarded-client-cert";
+    name.len() == NAME.len() && reads_like(name, NAME)
+}
+
+/// Whether a field's name begins like this to a backend that hands fields over as variables: to
+/// those, `_` and `-` are one.
+pub(super) fn reads_like(name: &str, wanted: &str) -> bool {
+    name.len() >= wanted.len()
+        && std::iter::zip(name.bytes(), wanted.bytes())
+            .all(|(byte, wanted)| byte == wanted || (byte == b'_' && wanted == b'-'))
 }

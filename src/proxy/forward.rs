@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::Connection;
 use super::error::{ClientGone, ProxyError, http2_error};
-use super::exchange::{Exchange, HeldBody};
+use super::exchange::Exchange;
 use super::headers::{ForwardHead, prepare_response};
+use super::held_body::HeldBody;
 use super::patience::{End, Patience};
 use super::respond::{self, Dialect, ResponseBody};
 use super::settings::{Settings, UpstreamProtocol};
@@ -144,7 +145,7 @@ impl<'a> Sending<'a> {
             UpstreamProtocol::Auto => is_grpc && client.is_h2,
         };
         let wanted = head.upgrade.clone();
-        let (body, upload) = Upload::new(body, client.clone(), settings.timeouts.body_idle);
+        let (body, upload) = Upload::new(body, client.clone(), settings);
         let admitted = Instant::from_std(admitted);
         let mut patience = Patience::new(settings.timeouts.response_head, admitted);
         patience.during(upload.clone());

@@ -14,7 +14,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, request, response};
 use http_body::Body;
 
-use super::fields::Found;
+use super::fields::{Found, reads_like};
 use super::tls::{TlsPeer, say_client_cert};
 use super::trust::Trust;
 
@@ -113,9 +113,7 @@ impl CheckedHead {
         }
         let is_believed = hop.trust.believes(hop.peer.ip());
         if !is_believed {
-            for name in &hop.trust.headers {
-                headers.remove(name);
-            }
+            remove_where(&mut headers, |name| is_claim(name, &hop.trust.headers));
         }
         add_forwarding(&mut headers, &host, hop, found, is_believed);
         headers.append(VIA, via(version));
@@ -245,18 +243,31 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 
 /// Takes out of a request's trailers what only a head may say: framing, routing, who asks (RFC 9110,
 /// section 6.5.1). A backend that merges them into the head would believe it.
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    let says_who = |name: &HeaderName| {
-        let name = name.as_str().replace('_', "-");
-        name.starts_with("x-forwarded-") || name.starts_with("weir-")
-    };
-    let names: Vec<HeaderName> = trailers
+pub(super) fn strip_trailers(trailers: &mut HeaderMap, trusted: &[HeaderName]) {
+    remove_where(trailers, |name| {
+        NEVER_IN_TRAILERS.contains(name)
+            || name.as_str().starts_with("weir-")
+            || is_claim(name, trusted)
+    });
+}
+
+/// Whether a field says for whom a request is made, or is believed by the backend for another reason.
+fn is_claim(name: &HeaderName, trusted: &[HeaderName]) -> bool {
+    let is =
+        |wanted: &str| name.as_str().len() == wanted.len() && reads_like(name.as_str(), wanted);
+    reads_like(name.as_str(), "x-forwarded-")
+        || *name == FORWARDED
+        || trusted.iter().any(|trusted| is(trusted.as_str()))
+}
+
+fn remove_where(headers: &mut HeaderMap, is_out: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| NEVER_IN_TRAILERS.contains(name) || says_who(name))
+        .filter(|name| is_out(name))
         .cloned()
         .collect();
     for name in names {
-        trailers.remove(name);
+        headers.remove(name);
     }
 }
 
@@ -318,9 +329,6 @@ fn add_forwarding(
     say_client_cert(headers, hop.tls, found);
     let proto = hop.tls.map_or("http", |_| "https");
     let kept = |field| is_believed && found.has(field);
-    if !is_believed && found.has(Found::FORWARDED) {
-        headers.remove(FORWARDED);
-    }
     let list = kept(Found::X_FORWARDED_FOR)
         .then(|| appended(headers, &X_FORWARDED_FOR, hop.peer_ip.as_bytes()))
         .flatten();

@@ -37,6 +37,7 @@ mod forward;
 mod guarded;
 mod handle;
 mod headers;
+mod held_body;
 mod linger;
 mod listen;
 mod numbers;

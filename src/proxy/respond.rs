@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use super::Shared;
 use super::check::Refusal;
 use super::error::ProxyError;
-use super::exchange::{BodyError, HeldBody};
+use super::held_body::{BodyError, HeldBody};
 use super::numbers;
 use super::settings::{Reject, RetryAfter};
 use super::words::RefusalWords;

@@ -1,6 +1,6 @@
 //! Sending a request a second time, within the budget that all requests share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::settings::Settings;
@@ -34,6 +34,6 @@ impl Shared {
     }
 
     fn since_start(&self) -> Duration {
-        self.now().saturating_duration_since(self.epoch)
+        Instant::now().saturating_duration_since(self.epoch)
     }
 }

@@ -9,15 +9,20 @@
 //! fragment.
 //!
 //! **Nothing is decided here about where a message ends**: hyper frames, and a disagreement could
-//! only make weir refuse too much or overlook what hyper has mended.
+//! only make weir refuse too much or overlook what hyper has mended. So a message is followed to
+//! its end as hyper does it, and where that cannot be, it counts as a flaw: what is not seen does
+//! not pass.
 
 use memchr::memchr;
 
 /// What is held for a second look; more is looked at when it comes.
 const HELD_BYTES: usize = 1 << 10;
 
-/// Of a line that comes in pieces: any field that matters here is shorter.
+/// Of a line that comes in pieces: any field that matters here is shorter once it is squeezed.
 const LINE_BYTES: usize = 256;
+
+/// The end of a line that was longer; it stands in no number.
+const CUT: u8 = b'~';
 
 /// How much of a head is kept for the log line of its refusal.
 pub(super) const EXCERPT_BYTES: usize = 64;
@@ -27,7 +32,7 @@ pub(super) const EXCERPT_BYTES: usize = 64;
 pub(super) enum Flaw {
     /// `Content-Length` and `Transfer-Encoding` in one head.
     LengthBesideCoding,
-    /// `Content-Length` more than once, even if they agree.
+    /// `Content-Length` more than once, even if they agree, or one that cannot be read.
     RepeatedLength,
     /// A target with a `#`.
     Fragment,
@@ -60,9 +65,21 @@ enum State {
     /// The size of a chunk: what of it has come, and whether more of it may.
     Size { value: u64, is_over: bool },
     /// The fields after the last chunk.
-    Trailers,
+    Trailers(Trailer),
     /// Not a request: hyper will say so, or it is a tunnel.
     Lost,
+}
+
+/// Where in the trailers. In heads hyper takes a lone line feed for the end of a line, but not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trailer {
+    /// At the begin of a line.
+    Begin,
+    Line,
+    /// Behind the carriage return of a line.
+    LineCr,
+    /// Behind one at the begin of a line.
+    EndCr,
 }
 
 /// What is known of the head that is being read.
@@ -70,6 +87,7 @@ enum State {
 struct Head {
     lengths: u32,
     length: u64,
+    is_length_unread: bool,
     codings: u32,
     has_fragment: bool,
 }
@@ -78,7 +96,7 @@ impl Head {
     fn flaw(&self) -> Option<Flaw> {
         if self.codings > 0 && self.lengths > 0 {
             Some(Flaw::LengthBesideCoding)
-        } else if self.lengths > 1 {
+        } else if self.lengths > 1 || self.is_length_unread {
             Some(Flaw::RepeatedLength)
         } else {
             self.has_fragment.then_some(Flaw::Fragment)
@@ -118,7 +136,7 @@ impl Scan {
     fn read(&mut self, mut bytes: &[u8]) -> Option<(u32, Flaw)> {
         while !bytes.is_empty() {
             bytes = match self.state {
-                State::Start | State::Fields | State::Trailers => {
+                State::Start | State::Fields => {
                     let (flaw, rest) = self.lines(bytes);
                     if flaw.is_some() {
                         return flaw;
@@ -127,10 +145,20 @@ impl Scan {
                 }
                 State::Data { left, is_chunk } => self.data(bytes, left, is_chunk),
                 State::Size { value, is_over } => self.size(bytes, value, is_over),
+                State::Trailers(trailer) => match self.trailers(bytes, trailer) {
+                    Some(rest) => rest,
+                    None => return Some(self.lose()),
+                },
                 State::Lost => return None,
             };
         }
         None
+    }
+
+    /// Where the next head begins is not known, so whatever comes next must not pass.
+    fn lose(&mut self) -> (u32, Flaw) {
+        self.stop();
+        (self.heads.saturating_add(1), Flaw::LengthBesideCoding)
     }
 
     /// What comes now is no request any more.
@@ -145,7 +173,7 @@ impl Scan {
     }
 
     fn lines<'a>(&mut self, mut bytes: &'a [u8]) -> (Option<(u32, Flaw)>, &'a [u8]) {
-        while let State::Start | State::Fields | State::Trailers = self.state {
+        while let State::Start | State::Fields = self.state {
             if self.state == State::Start && self.line.is_empty() && !bytes.is_empty() {
                 self.excerpt.set(bytes);
             }
@@ -169,34 +197,41 @@ impl Scan {
         (None, bytes)
     }
 
-    /// Keeps a piece of a line until its end comes.
+    /// Keeps a piece of a line until its end comes. Of spaces, and of zeros before a number, which
+    /// may be as many as the client likes, one is enough.
     fn keep(&mut self, piece: &[u8]) {
-        let room = LINE_BYTES.saturating_sub(self.line.len());
-        self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+        // It may stand behind what is kept.
+        self.head.has_fragment |= self.state == State::Start && memchr(b'#', piece).is_some();
+        for &byte in piece {
+            let is_spare = matches!(
+                (byte, self.line.as_slice()),
+                (b' ' | b'\t', [.., b' ' | b'\t']) | (b'0', [.., b':' | b' ' | b'\t', b'0'])
+            );
+            if is_spare {
+                continue;
+            }
+            if self.line.len() == LINE_BYTES {
+                self.line[LINE_BYTES - 1] = CUT;
+                return;
+            }
+            self.line.push(byte);
+        }
     }
 
     /// A whole line, without its line feed.
     fn line_is(&mut self, line: &[u8]) -> Option<Flaw> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match self.state {
-            State::Start if line.is_empty() => None,
             State::Start => {
-                self.head = Head {
-                    has_fragment: memchr(b'#', line).is_some(),
-                    ..Head::default()
-                };
-                self.state = State::Fields;
-                None
-            }
-            State::Fields if line.is_empty() => self.end_head(),
-            State::Fields => {
-                self.field(line);
-                None
-            }
-            _ => {
-                if line.is_empty() {
-                    self.state = State::Start;
+                if !line.is_empty() {
+                    self.head.has_fragment |= memchr(b'#', line).is_some();
+                    self.state = State::Fields;
                 }
+                None
+            }
+            _ if line.is_empty() => self.end_head(),
+            _ => {
+                self.field(line);
                 None
             }
         }
@@ -205,9 +240,10 @@ impl Scan {
     fn field(&mut self, line: &[u8]) {
         if let Some(value) = value_of(line, b"content-length:") {
             self.head.lengths += 1;
-            // hyper refuses what is no number.
-            let text = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
-            self.head.length = text.parse().unwrap_or_default();
+            match length_of(value.trim_ascii()) {
+                Some(length) => self.head.length = length,
+                None => self.head.is_length_unread = true,
+            }
         } else if value_of(line, b"transfer-encoding:").is_some() {
             self.head.codings += 1;
         }
@@ -215,17 +251,18 @@ impl Scan {
 
     fn end_head(&mut self) -> Option<Flaw> {
         self.heads = self.heads.saturating_add(1);
-        self.state = if self.head.codings > 0 {
+        let head = std::mem::take(&mut self.head);
+        self.state = if head.codings > 0 {
             State::NEXT_SIZE
-        } else if self.head.length > 0 {
+        } else if head.length > 0 {
             State::Data {
-                left: self.head.length,
+                left: head.length,
                 is_chunk: false,
             }
         } else {
             State::Start
         };
-        let flaw = self.head.flaw();
+        let flaw = head.flaw();
         if flaw.is_some() {
             // Nothing is served behind it.
             self.stop();
@@ -250,7 +287,7 @@ impl Scan {
             match char::from(*byte).to_digit(16) {
                 _ if *byte == b'\n' => {
                     self.state = match value {
-                        0 => State::Trailers,
+                        0 => State::Trailers(Trailer::Begin),
                         // With the line break that ends its data.
                         _ => State::Data {
                             left: value.saturating_add(2),
@@ -268,6 +305,25 @@ impl Scan {
         self.state = State::Size { value, is_over };
         &[]
     }
+
+    /// Tells what comes behind them; `None` if hyper refuses them.
+    fn trailers<'a>(&mut self, bytes: &'a [u8], mut trailer: Trailer) -> Option<&'a [u8]> {
+        for (at, byte) in bytes.iter().enumerate() {
+            trailer = match (trailer, byte) {
+                (Trailer::EndCr, b'\n') => {
+                    self.state = State::Start;
+                    return Some(&bytes[at + 1..]);
+                }
+                (Trailer::LineCr, b'\n') => Trailer::Begin,
+                (Trailer::LineCr | Trailer::EndCr, _) => return None,
+                (Trailer::Begin, b'\r') => Trailer::EndCr,
+                (Trailer::Line, b'\r') => Trailer::LineCr,
+                (Trailer::Begin | Trailer::Line, _) => Trailer::Line,
+            };
+        }
+        self.state = State::Trailers(trailer);
+        Some(&[])
+    }
 }
 
 impl State {
@@ -281,6 +337,13 @@ impl State {
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (start, value) = line.split_at_checked(name.len())?;
     start.eq_ignore_ascii_case(name).then_some(value)
+}
+
+/// A number as hyper reads it: without a sign.
+fn length_of(value: &[u8]) -> Option<u64> {
+    let is_number = value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).ok()?;
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// A few bytes.

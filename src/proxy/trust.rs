@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::HeaderName;
 
@@ -12,7 +13,7 @@ pub struct Trust {
     /// Peers that speak for others: proxies in front of weir.
     pub proxies: Vec<Network>,
     /// Fields that are taken from those only, besides `Forwarded` and `X-Forwarded-*`.
-    pub headers: Vec<HeaderName>,
+    pub headers: Arc<[HeaderName]>,
 }
 
 impl Trust {
@@ -149,7 +150,7 @@ mod tests {
                 .iter()
                 .map(|network| network.parse().expect("a network"))
                 .collect(),
-            headers: Vec::new(),
+            headers: [].into(),
         }
     }
 
@@ -184,7 +185,7 @@ mod tests {
     fn private_is_what_cannot_come_from_outside() {
         let private = Trust {
             proxies: Network::PRIVATE.to_vec(),
-            headers: Vec::new(),
+            headers: [].into(),
         };
         let inside = [
             "10.0.0.1",

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ use super::client::Client;
 use super::error::http2_error;
 use super::headers::strip_trailers;
 use super::pipe;
+use super::settings::Settings;
 
 /// Still being sent.
 const OPEN: u8 = 0;
@@ -114,6 +116,8 @@ struct OpenUpload {
     client: Arc<Client>,
     state: Arc<UploadState>,
     idle: Duration,
+    /// What trailers may not bring, either.
+    trusted: Arc<[HeaderName]>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -127,7 +131,7 @@ impl Upload {
     pub(super) fn new(
         body: Incoming,
         client: Arc<Client>,
-        idle: Duration,
+        settings: &Settings,
     ) -> (Self, Option<Arc<UploadState>>) {
         if body.is_end_stream() {
             return (Self::none(), None);
@@ -142,7 +146,8 @@ impl Upload {
             body,
             client,
             state: state.clone(),
-            idle,
+            idle: settings.timeouts.body_idle,
+            trusted: settings.trust.headers.clone(),
             timer: None,
         };
         (
@@ -196,7 +201,7 @@ impl OpenUpload {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_trailers(trailers);
+                    strip_trailers(trailers, &self.trusted);
                 }
                 self.timer = None;
                 self.state.frames.fetch_add(1, Ordering::Relaxed);

@@ -204,3 +204,32 @@ async fn a_unix_socket_is_an_upstream() {
     })
     .await;
 }
+
+/// Fails when a body that ends in trailers is not taken for one that has ended (tried): hyper does not
+/// ask for more behind them, and the request counts as cancelled.
+#[tokio::test]
+async fn a_response_with_trailers_is_served_and_its_connection_used_again() {
+    let connections = Arc::new(Mutex::new(0));
+    let counted = connections.clone();
+    let backend = RawBackend::start(move |mut raw, _| {
+        *counted.lock().expect("no panic") += 1;
+        async move {
+            while raw.try_head().await.is_some() {
+                raw.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: t\r\n\r\n")
+                    .await;
+                raw.send("2\r\nok\r\n0\r\nt: 1\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let weir = Setup::to(&backend.upstream(), 1).start().await;
+    for is_h2 in [false, true] {
+        let mut client = Client::of(is_h2, weir.data).await;
+        for _ in 0..3 {
+            assert_eq!(client.get("/").await.expect("an answer").body, "ok");
+        }
+    }
+    weir.assert_at_rest(6).await;
+    assert_eq!(weir.outcome("served").await, 6);
+    assert_eq!(*connections.lock().expect("no panic"), 1);
+}

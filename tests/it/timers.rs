@@ -212,6 +212,10 @@ async fn h2_idle() {
     silent.send(SETTINGS_ACK).await;
     while frame_kind(&mut silent).await != GOAWAY {}
     assert_took(begun, SET);
+    // It gives no sign of life, the ping behind the GOAWAY not answered.
+    let told = Instant::now();
+    silent.rest().await;
+    assert_took(told, Duration::from_millis(750));
     weir.assert_at_rest(1).await;
 }
 

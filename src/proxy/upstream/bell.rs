@@ -1,15 +1,16 @@
 //! Who is woken when something happens on a connection: the request that has it now.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
 /// A waker for as long as the connection lives, so that what is registered with it need not change
 /// with every request.
 ///
-/// While the holder takes something out of the connection it is held still: hyper tells the
-/// connection that there is room again, and the holder would be woken by its own hand. It polls
-/// the connection before it waits for anything the next time, so that nothing is missed.
+/// While the holder takes something out of the connection it is held still for the holder's thread:
+/// hyper tells the connection that there is room again, and the holder would be woken by its own
+/// hand. It polls the connection before it waits for anything the next time, so that nothing is
+/// missed. What happens on the socket may ring on another thread, and is heard.
 #[derive(Debug)]
 pub(super) struct Bell {
     held: Arc<Held>,
@@ -19,14 +20,17 @@ pub(super) struct Bell {
 #[derive(Debug)]
 struct Held {
     holder: Mutex<Waker>,
-    is_still: AtomicBool,
+}
+
+thread_local! {
+    /// Whether what rings on this thread is rung by its own hand.
+    static IS_STILL: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Bell {
     pub(super) fn new() -> Self {
         let held = Arc::new(Held {
             holder: Mutex::new(Waker::noop().clone()),
-            is_still: AtomicBool::new(false),
         });
         Self {
             waker: Waker::from(held.clone()),
@@ -44,10 +48,10 @@ impl Bell {
     }
 
     /// Does something that rings by itself.
-    pub(super) fn while_still<T>(&self, take: impl FnOnce() -> T) -> T {
-        self.held.is_still.store(true, Ordering::Relaxed);
+    pub(super) fn while_still<T>(take: impl FnOnce() -> T) -> T {
+        IS_STILL.set(true);
         let taken = take();
-        self.held.is_still.store(false, Ordering::Relaxed);
+        IS_STILL.set(false);
         taken
     }
 }
@@ -58,7 +62,7 @@ impl Wake for Held {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_still.load(Ordering::Relaxed) {
+        if !IS_STILL.get() {
             let holder = self.holder.lock().expect("nothing panics under it");
             holder.wake_by_ref();
         }

@@ -12,8 +12,10 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming};
@@ -32,6 +34,9 @@ use crate::proxy::upload::Upload;
 /// hyper's read buffer for one response head; the backend is trusted with as much as a client.
 const HEAD_BUFFER: usize = 64 << 10;
 
+/// How often a connection is looked at that is to be flushed.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A connection.
 #[derive(Debug)]
 pub(in crate::proxy) struct Http1 {
@@ -40,6 +45,8 @@ pub(in crate::proxy) struct Http1 {
     bell: Bell,
     /// The socket's.
     room: Weak<Room>,
+    /// Whether the socket had no room for what was to be written last.
+    is_blocked: Arc<AtomicBool>,
     /// Whether it has carried a request before, so that the backend may have closed it since.
     pub(in crate::proxy) is_reused: bool,
     pub(in crate::proxy) idle_since: Instant,
@@ -63,6 +70,7 @@ pub(in crate::proxy) async fn connect(settings: &Settings, room: Room) -> io::Re
     let room = Arc::new(room);
     let weak = Arc::downgrade(&room);
     let socket = socket::connect(&settings.upstream.address, room).await?;
+    let is_blocked = socket.is_blocked();
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BUFFER)
         .handshake(TokioIo::new(socket))
@@ -73,6 +81,7 @@ pub(in crate::proxy) async fn connect(settings: &Settings, room: Room) -> io::Re
         driver: Driver::Holder(Box::pin(connection.with_upgrades())),
         bell: Bell::new(),
         room: weak,
+        is_blocked,
         is_reused: false,
         idle_since: Instant::now(),
     })
@@ -85,9 +94,7 @@ impl Http1 {
         request: Request<Upload>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
     {
-        let sent = self
-            .bell
-            .while_still(|| self.sender.try_send_request(request));
+        let sent = Bell::while_still(|| self.sender.try_send_request(request));
         // It may not be told to come back later, for nobody would call it.
         tokio::task::unconstrained(sent)
     }
@@ -99,8 +106,7 @@ impl Http1 {
     ) -> impl Future<Output = F::Output> + Unpin + 'a {
         std::future::poll_fn(move |cx| {
             self.poll(cx);
-            self.bell
-                .while_still(|| answer.as_mut().poll(&mut nobody()))
+            Bell::while_still(|| answer.as_mut().poll(&mut nobody()))
         })
     }
 
@@ -114,14 +120,12 @@ impl Http1 {
         if !matches!(self.driver, Driver::Holder(_)) {
             return body.poll_frame(cx);
         }
-        let frame = self
-            .bell
-            .while_still(|| body.as_mut().poll_frame(&mut nobody()));
+        let frame = Bell::while_still(|| body.as_mut().poll_frame(&mut nobody()));
         if frame.is_ready() {
             return frame;
         }
         self.poll(cx);
-        self.bell.while_still(|| body.poll_frame(&mut nobody()))
+        Bell::while_still(|| body.poll_frame(&mut nobody()))
     }
 
     /// Whether the next request can be sent on it. Looks at the socket, so that a backend that has
@@ -153,9 +157,22 @@ impl Http1 {
         }
     }
 
-    /// Cuts the connection and resolves once its socket is closed.
-    pub(in crate::proxy) async fn cut(self) {
+    /// Whether something of a request still waits to be written until the backend reads.
+    pub(in crate::proxy) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Cuts the connection and resolves once its socket is closed. What waits to be written gets so
+    /// much time before.
+    pub(in crate::proxy) async fn cut(self, flush: Duration) {
         if let Driver::Task(task) = self.driver {
+            let until = Instant::now() + flush;
+            while self.is_blocked.load(Ordering::Relaxed)
+                && !task.is_finished()
+                && Instant::now() < until
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
             task.abort();
             // An error says that it was aborted, or had panicked; it is over in both cases.
             let _ = task.await;

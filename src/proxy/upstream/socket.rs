@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -25,6 +26,7 @@ pub(super) async fn connect(address: &UpstreamAddress, room: Arc<Room>) -> io::R
     };
     Ok(Socket {
         stream,
+        is_blocked: Arc::new(AtomicBool::new(false)),
         _room: room,
     })
 }
@@ -41,6 +43,7 @@ pin_project! {
     pub(super) struct Socket {
         #[pin]
         stream: Stream,
+        is_blocked: Arc<AtomicBool>,
         // Dropped after the socket.
         _room: Arc<Room>,
     }
@@ -64,6 +67,13 @@ macro_rules! either {
     };
 }
 
+impl Socket {
+    /// Whether it had no room for what was to be written last.
+    pub(super) fn is_blocked(&self) -> Arc<AtomicBool> {
+        self.is_blocked.clone()
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -80,7 +90,14 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(self.poll_write(cx, buf))
+        let this = self.project();
+        let written = match this.stream.project() {
+            StreamProjection::Tcp { stream } => stream.poll_write(cx, buf),
+            StreamProjection::Unix { stream } => stream.poll_write(cx, buf),
+        };
+        this.is_blocked
+            .store(written.is_pending(), Ordering::Relaxed);
+        written
     }
 
     fn poll_write_vectored(
@@ -88,7 +105,14 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self.poll_write_vectored(cx, bufs))
+        let this = self.project();
+        let written = match this.stream.project() {
+            StreamProjection::Tcp { stream } => stream.poll_write_vectored(cx, bufs),
+            StreamProjection::Unix { stream } => stream.poll_write_vectored(cx, bufs),
+        };
+        this.is_blocked
+            .store(written.is_pending(), Ordering::Relaxed);
+        written
     }
 
     /// Both kinds are.
