@@ -73,7 +73,7 @@ impl Exchange {
     }
 
     pub(super) fn record(&mut self) -> &mut Record {
-        self.record.as_mut().expect("taken only by `settle`")
+        self.record.as_mut().expect("taken only by the drop")
     }
 
     /// Takes hold of a connection; what was held before is let go of.

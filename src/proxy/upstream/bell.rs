@@ -49,10 +49,24 @@ impl Bell {
 
     /// Does something that rings by itself.
     pub(super) fn while_still<T>(take: impl FnOnce() -> T) -> T {
+        let _still = Still::begin();
+        take()
+    }
+}
+
+/// Ends also with a panic, or nothing would ring on this thread any more.
+struct Still;
+
+impl Still {
+    fn begin() -> Self {
         IS_STILL.set(true);
-        let taken = take();
+        Self
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
         IS_STILL.set(false);
-        taken
     }
 }
 
@@ -66,5 +80,46 @@ impl Wake for Held {
             let holder = self.holder.lock().expect("nothing panics under it");
             holder.wake_by_ref();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Fails when a panic leaves it still (tried).
+    #[test]
+    fn it_is_still_for_its_own_hand_only() {
+        let count = Arc::new(Count::default());
+        let bell = Bell::new();
+        let waker = bell.rings_for(&Waker::from(count.clone())).waker().clone();
+        let rung = || count.0.load(Ordering::Relaxed);
+
+        waker.wake_by_ref();
+        assert_eq!(rung(), 1);
+        Bell::while_still(|| {
+            waker.wake_by_ref();
+            assert_eq!(rung(), 1, "by its own hand");
+            let elsewhere = waker.clone();
+            let thread = std::thread::spawn(move || elsewhere.wake());
+            thread.join().expect("no panic");
+        });
+        assert_eq!(rung(), 2, "by another's");
+        let panicking = || Bell::while_still(|| panic!("as this test wants"));
+        assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+        waker.wake();
+        assert_eq!(rung(), 3, "after a panic");
     }
 }
