@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderName, HeaderValue, Request, request};
 
-use super::check::check;
-use super::headers::{CheckedHead, Hop};
-use super::trust::{Network, Trust};
+use super::head::check::check;
+use super::head::headers::{CheckedHead, Hop};
+use super::head::trust::{Network, Trust};
 
 /// A body that is none.
 pub type Nothing = http_body_util::Empty<bytes::Bytes>;

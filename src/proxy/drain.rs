@@ -18,9 +18,6 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long tunnels get to end by themselves once they are told.
 const PARTING: Duration = Duration::from_secs(2);
 
-/// How long connections get to end by themselves once they are told.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 impl Proxy {
     /// Goes from serving to stopped. [`Proxy::accept`] is to be ended when this enters
     /// [`Phase::Draining`]. Returns how many requests were left over.
@@ -29,7 +26,8 @@ impl Proxy {
     /// 2. Draining: no new connections; what comes on open ones is served.
     /// 3. When two seconds are left, tunnels are told to end; when `max_wait` is left, new requests
     ///    are refused, so that who is queued last can still be served in time.
-    /// 4. Connections that only idle are closed last: a request may be on its way on one of them.
+    /// 4. Connections that only idle are closed last: a request may be on its way on one of them. Who
+    ///    still takes the tail of a response has until the deadline for it.
     pub async fn drain(&self, lifecycle: &Lifecycle, settings: &DrainSettings) -> u64 {
         lifecycle.enter(Phase::LameDuck);
         self.shared.progress.enter(Stage::Leaving);
@@ -54,10 +52,8 @@ impl Proxy {
         }
         self.shared.progress.enter(Stage::Closing);
         let _ = timeout_at(deadline, self.at_rest()).await;
-        let goodbye = deadline.min(Instant::now() + GOODBYE);
-        while self.shared.telemetry.metrics.connections() > 0 && Instant::now() < goodbye {
-            sleep(LOOK).await;
-        }
+        // What idles ends by itself; what is left is still being taken by its client.
+        let _ = timeout_at(deadline, self.empty()).await;
         let left = self.requests_left();
         lifecycle.enter(Phase::Stopped);
         left
@@ -82,6 +78,12 @@ impl Proxy {
             }
         }
         self.at_rest().await;
+    }
+
+    async fn empty(&self) {
+        while self.shared.telemetry.metrics.connections() > 0 {
+            sleep(LOOK).await;
+        }
     }
 
     async fn at_rest(&self) {

@@ -10,8 +10,8 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 use super::Connection;
-use super::error::ClientGone;
-use super::respond::{self, Dialect, ResponseBody};
+use super::answer::error::ClientGone;
+use super::answer::respond::{self, Dialect, ResponseBody};
 use crate::telemetry::{Source, events};
 
 pin_project! {

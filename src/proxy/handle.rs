@@ -13,17 +13,17 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::Connection;
-use super::check::{Refusal, check};
+use super::answer::error::ClientGone;
+use super::answer::respond::{self, Dialect, ResponseBody};
 use super::client::Client;
-use super::deadline;
-use super::error::ClientGone;
-use super::exchange::Exchange;
-use super::forward::{ClientSide, Sending, relay};
-use super::headers::{CheckedHead, ForwardHead, Hop};
+use super::client::stall::Pulse;
+use super::forward::exchange::Exchange;
+use super::forward::relay::{ClientSide, Sending, relay};
+use super::head::check::{Refusal, check};
+use super::head::deadline;
+use super::head::headers::{CheckedHead, ForwardHead, Hop};
 use super::record::Record;
-use super::respond::{self, Dialect, ResponseBody};
 use super::settings::Settings;
-use super::stall::Pulse;
 use crate::admission::RejectReason;
 use crate::gate::{Arrival, Cost, Permit};
 
@@ -41,7 +41,7 @@ pub const QUEUED_BYTES_TLS: u64 = 8 << 10;
 /// The most that hyper reads ahead of a body that nobody reads: its buffer on HTTP/1.
 const AHEAD_HTTP1: u64 = 16 << 10;
 /// The stream's window on HTTP/2.
-const AHEAD_HTTP2: u64 = super::connection::STREAM_WINDOW as u64;
+const AHEAD_HTTP2: u64 = super::client::connection::STREAM_WINDOW as u64;
 
 /// The most of a refused body that is read to keep the connection alive.
 const DISCARD_BYTES: usize = 64 << 10;

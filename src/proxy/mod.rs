@@ -22,46 +22,21 @@
 //! * One worker's connections live on its thread; workers share the gate, the metrics, and the
 //!   bound on upstream connections.
 
+mod answer;
 #[doc(hidden)]
 pub mod bench;
-mod check;
 mod client;
-mod client_io;
-mod connection;
-mod deadline;
 mod drain;
-mod error;
-mod exchange;
-mod fields;
 mod forward;
 mod guarded;
 mod handle;
-mod headers;
-mod held_body;
-mod linger;
+mod head;
 mod listen;
-mod numbers;
 mod pace;
-mod patience;
-mod pipe;
-mod place;
-mod pool;
 mod record;
-mod respond;
-mod retries;
-mod scan;
 mod settings;
-mod sniff;
 mod stage;
-mod stall;
-mod tls;
-mod trust;
-mod tunnel;
-mod upload;
 mod upstream;
-mod watch;
-mod wire;
-mod words;
 mod worker;
 
 use std::io;
@@ -78,21 +53,21 @@ use crate::admission::RetryBudget;
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
+pub use client::tls::{
+    Authorities, CertificateInfo, ClientAuth, Fault, File, Instead, MinVersion, Tls, TlsError,
+    TlsSource,
+};
 pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2, QUEUED_BYTES_TLS};
-use headers::Hop;
+use head::headers::Hop;
+pub use head::trust::{Network, NetworkError, Trust};
 pub use listen::bind;
 use pace::Pace;
-use pool::Pool;
 pub use settings::{
     Limits, Reject, RetryAfter, Settings, Timeouts, TunnelPermit, Upstream, UpstreamAddress,
     UpstreamProtocol,
 };
 use stage::{Progress, Stage};
-pub use tls::{
-    Authorities, CertificateInfo, ClientAuth, Fault, File, Instead, MinVersion, Tls, TlsError,
-    TlsSource,
-};
-pub use trust::{Network, NetworkError, Trust};
+use upstream::pool::Pool;
 use worker::Worker;
 
 /// A worker that has not moved for so long is stuck: its liveness is gone.

@@ -8,8 +8,8 @@ use http::{Method, Request, Uri};
 
 use super::Connection;
 use super::Shared;
-use super::check::Refusal;
-use super::error::ProxyError;
+use super::answer::error::ProxyError;
+use super::head::check::Refusal;
 use crate::admission::{Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
 use crate::telemetry::{Metrics, Source, WaitEnd};

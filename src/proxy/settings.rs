@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::tls::Tls;
-use super::trust::Trust;
+use super::client::tls::Tls;
+use super::head::trust::Trust;
 use crate::admission::RetryLimits;
 
 /// Everything that the data path reads. Replaced as a whole on reload.

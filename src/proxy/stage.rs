@@ -62,6 +62,12 @@ impl Progress {
         self.changes.send_replace(stage);
     }
 
+    /// Resolves once it is there.
+    pub(super) async fn reached(&self, stage: Stage) {
+        // It ends with the proxy, whose runtime ends who waits for it.
+        let _ = self.changes.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
     /// Tells of every change from now on.
     pub(super) fn changes(&self) -> watch::Receiver<Stage> {
         self.changes.subscribe()

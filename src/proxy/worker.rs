@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
-use super::connection;
-use super::place::Place;
+use super::client::connection;
+use super::client::place::Place;
 
 /// How often a worker shows that it moves, and closes idle upstream connections.
 const BEAT: Duration = Duration::from_secs(1);

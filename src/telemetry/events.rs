@@ -111,6 +111,7 @@ pub fn connection_error(
         | ConnectionError::Parse
         | ConnectionError::TooLarge
         | ConnectionError::H2
+        | ConnectionError::Flood
         | ConnectionError::BodyIdle
         | ConnectionError::Body => {
             if let Some(suppressed) = pass() {

@@ -62,6 +62,8 @@ pub enum ConnectionError {
     TooLarge,
     /// The peer broke the rules of HTTP/2.
     H2,
+    /// The peer sent too many HTTP/2 frames beside messages.
+    Flood,
     /// A request body stopped arriving.
     BodyIdle,
     /// A request body broke its framing, or broke off.
@@ -76,12 +78,13 @@ pub enum ConnectionError {
 
 impl ConnectionError {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Sniff,
         Self::Head,
         Self::Parse,
         Self::TooLarge,
         Self::H2,
+        Self::Flood,
         Self::BodyIdle,
         Self::Body,
         Self::WriteStall,
@@ -98,6 +101,7 @@ impl ConnectionError {
             Self::Parse => "parse",
             Self::TooLarge => "too_large",
             Self::H2 => "h2",
+            Self::Flood => "flood",
             Self::BodyIdle => "body_idle",
             Self::Body => "body",
             Self::WriteStall => "write_stall",

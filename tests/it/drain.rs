@@ -13,13 +13,15 @@ use super::support::client::{Client, get};
 use super::support::raw::{Raw, get as raw_get};
 use super::support::{SOON, Setup, Weir, backend};
 
-const LAME_DUCK: Duration = Duration::from_millis(300);
-const TIMEOUT: Duration = Duration::from_secs(4);
+const LAME_DUCK: Duration = Duration::from_millis(700);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 fn setup(setup: Setup) -> Setup {
     setup
-        .set("drain.lame_duck", "300ms")
-        .set("drain.timeout", "4s")
+        .set("drain.lame_duck", "700ms")
+        .set("drain.timeout", "8s")
+        // A machine that stands still for a second must not look like an overload.
+        .set("queue.max_wait", "4s")
 }
 
 /// A client that asks again and again until it is told to go.

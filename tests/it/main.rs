@@ -20,6 +20,8 @@ mod queue;
 mod refusals;
 mod reload;
 mod support;
+#[cfg(target_os = "linux")]
+mod tail;
 mod tidy;
 mod timers;
 mod truncation;

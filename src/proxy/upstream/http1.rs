@@ -27,9 +27,9 @@ use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::socket;
-use crate::proxy::pool::Room;
+use crate::proxy::forward::upload::Upload;
 use crate::proxy::settings::Settings;
-use crate::proxy::upload::Upload;
+use crate::proxy::upstream::pool::Room;
 
 /// hyper's read buffer for one response head; the backend is trusted with as much as a client.
 const HEAD_BUFFER: usize = 64 << 10;

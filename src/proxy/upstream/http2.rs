@@ -10,10 +10,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
 use super::socket;
-use crate::proxy::pipe::PipeExecutor;
-use crate::proxy::pool::Room;
+use crate::proxy::forward::pipe::PipeExecutor;
+use crate::proxy::forward::upload::Upload;
 use crate::proxy::settings::Settings;
-use crate::proxy::upload::Upload;
+use crate::proxy::upstream::pool::Room;
 
 /// What of a response may wait in weir for a slow client.
 const STREAM_WINDOW: u32 = 64 << 10;

@@ -3,7 +3,8 @@
 mod bell;
 mod http1;
 mod http2;
+pub(in crate::proxy) mod pool;
 mod socket;
 
-pub(super) use http1::{Http1, connect as connect_http1};
-pub(super) use http2::{Http2, Stream, connect as connect_http2, pong_timeout};
+pub(in crate::proxy) use http1::{Http1, connect as connect_http1};
+pub(in crate::proxy) use http2::{Http2, Stream, connect as connect_http2, pong_timeout};

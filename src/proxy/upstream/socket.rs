@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::proxy::pool::Room;
 use crate::proxy::settings::UpstreamAddress;
+use crate::proxy::upstream::pool::Room;
 
 /// Connects to the backend.
 pub(super) async fn connect(address: &UpstreamAddress, room: Arc<Room>) -> io::Result<Socket> {

@@ -1,0 +1,372 @@
+//! Answers of weir's own: one place maps every reject and error to what the client sees, in its
+//! own dialect.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::admission::RejectReason;
+use crate::proxy::Shared;
+use crate::proxy::answer::error::ProxyError;
+use crate::proxy::answer::numbers;
+use crate::proxy::answer::words::RefusalWords;
+use crate::proxy::forward::held_body::{BodyError, HeldBody};
+use crate::proxy::head::check::Refusal;
+use crate::proxy::settings::{Reject, RetryAfter};
+use crate::telemetry::Rule;
+
+const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const KIND_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const KIND_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const KIND_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Room for the fields of any answer, but for those that the configuration adds to rejects.
+const FIELDS: usize = 8;
+
+/// What a client gets whose body ends before its end (RFC 9112, section 8).
+pub(in crate::proxy) const SHORT_BODY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-length: 0\r\nproxy-status: weir; error=http_request_error; details=\"body\"\r\n\r\n";
+
+/// What hyper sends to the client.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every response is the large one, and a box would cost each an allocation"
+)]
+pub(in crate::proxy) enum ResponseBody {
+    /// weir's own words.
+    Own(Option<Bytes>),
+    /// The upstream's, with the permit.
+    Held(HeldBody),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Held(held) => Pin::new(held).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Held(held) => held.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Held(held) => held.size_hint(),
+        }
+    }
+}
+
+/// How a client wants to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct Dialect {
+    pub(in crate::proxy) is_grpc: bool,
+    is_head: bool,
+    wants_json: bool,
+    version: Version,
+}
+
+impl Dialect {
+    pub(in crate::proxy) fn of<B>(request: &Request<B>) -> Self {
+        let headers = request.headers();
+        Self {
+            is_grpc: headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            is_head: request.method() == Method::HEAD,
+            wants_json: headers.get(ACCEPT).is_some_and(accepts_json),
+            version: request.version(),
+        }
+    }
+}
+
+impl Dialect {
+    /// Whether the client may take the close of the connection for the end of a response.
+    pub(in crate::proxy) fn reads_until_close(self) -> bool {
+        self.version <= Version::HTTP_10
+    }
+}
+
+fn accepts_json(accept: &HeaderValue) -> bool {
+    accept
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .filter_map(|item| item.split(|byte| *byte == b';').next())
+        .map(<[u8]>::trim_ascii)
+        .any(|kind| {
+            kind.eq_ignore_ascii_case(b"application/json")
+                || kind.eq_ignore_ascii_case(b"application/problem+json")
+        })
+}
+
+/// A reject: the client may come back. Nothing is formatted for it, unless the wait is longer than
+/// four minutes, and nothing allocated: `fields` are the request's, whose room is used again.
+pub(in crate::proxy) fn rejected(
+    shared: &Shared,
+    settings: &Reject,
+    dialect: Dialect,
+    reason: RejectReason,
+    fields: HeaderMap,
+) -> Response<ResponseBody> {
+    let status = reject_status(settings, reason);
+    let words = RejectWords::of(reason);
+    let mut response = if dialect.is_grpc {
+        let code = match reason {
+            RejectReason::Expired => 4,
+            RejectReason::Draining => 14,
+            RejectReason::Internal => 13,
+            _ => settings.grpc_status,
+        };
+        grpc(fields, numbers::value(code.into()), words.detail.clone())
+    } else {
+        plain(fields, dialect, status, words.text, words.json)
+    };
+    let headers = response.headers_mut();
+    headers.insert(REASON, words.label.clone());
+    headers.insert(PROXY_STATUS, words.proxy_status.clone());
+    let wait = match settings.retry_after {
+        RetryAfter::Fixed(wait) => wait.as_secs(),
+        RetryAfter::Auto => shared.retry_after_seconds(),
+    };
+    headers.insert(RETRY_AFTER, numbers::value(wait));
+    if dialect.is_grpc {
+        headers.insert(GRPC_PUSHBACK, numbers::thousands(wait));
+    }
+    for (name, value) in &settings.headers {
+        headers.insert(name, value.clone());
+    }
+    if reason == RejectReason::Draining {
+        close(&mut response, dialect);
+    }
+    response
+}
+
+/// The HTTP status of a reject.
+fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
+    if reason.is_capacity() {
+        settings.status
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// A request that weir does not pass on, whoever asks and whenever.
+pub(in crate::proxy) fn refused(dialect: Dialect, refusal: &Refusal) -> Response<ResponseBody> {
+    let fields = HeaderMap::with_capacity(FIELDS);
+    let words = RefusalWords::of(refusal.rule);
+    let mut response = if dialect.is_grpc {
+        grpc(
+            fields,
+            HeaderValue::from_static("3"),
+            HeaderValue::from_static(words.text.trim_ascii_end()),
+        )
+    } else {
+        plain(fields, dialect, refusal.status(), words.text, words.json)
+    };
+    let headers = response.headers_mut();
+    headers.insert(PROXY_STATUS, HeaderValue::from_static(words.proxy_status));
+    if refusal.rule == Rule::Connect {
+        headers.insert(
+            http::header::ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        );
+    }
+    close(&mut response, dialect);
+    response
+}
+
+/// An admitted request that got no response from the upstream, or whose body broke off.
+pub(in crate::proxy) fn failed(dialect: Dialect, error: &ProxyError) -> Response<ResponseBody> {
+    let (message, text, json) = if error.upstream_kind().is_some() {
+        (
+            "weir: no response from the upstream",
+            "weir: no response from the upstream\n",
+            r#"{"type":"about:blank","title":"no response from the upstream"}"#,
+        )
+    } else {
+        (
+            "weir: the request body did not arrive whole",
+            "weir: the request body did not arrive whole\n",
+            r#"{"type":"about:blank","title":"the request body did not arrive whole"}"#,
+        )
+    };
+    let fields = HeaderMap::with_capacity(FIELDS);
+    let mut response = if dialect.is_grpc {
+        grpc(
+            fields,
+            HeaderValue::from_static(error.grpc_status()),
+            HeaderValue::from_static(message),
+        )
+    } else {
+        plain(fields, dialect, error.status(), text, json)
+    };
+    response
+        .headers_mut()
+        .insert(PROXY_STATUS, HeaderValue::from_static(error.proxy_status()));
+    response
+}
+
+/// A panic while the request was served: a bug of weir's own.
+pub(in crate::proxy) fn panicked(dialect: Dialect) -> Response<ResponseBody> {
+    let fields = HeaderMap::with_capacity(FIELDS);
+    let mut response = if dialect.is_grpc {
+        grpc(
+            fields,
+            HeaderValue::from_static("13"),
+            HeaderValue::from_static("weir: internal error"),
+        )
+    } else {
+        plain(
+            fields,
+            dialect,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "weir: internal error\n",
+            r#"{"type":"about:blank","title":"internal error of weir"}"#,
+        )
+    };
+    response.headers_mut().insert(
+        PROXY_STATUS,
+        HeaderValue::from_static("weir; error=proxy_internal_error"),
+    );
+    close(&mut response, dialect);
+    response
+}
+
+/// Tells an HTTP/1 client that this connection is over; HTTP/2 is told by GOAWAY.
+pub(in crate::proxy) fn close<B>(response: &mut Response<B>, dialect: Dialect) {
+    if dialect.version != Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Trailers-only: status 200 and one block of fields (gRPC over HTTP/2, "Responses").
+fn grpc(mut fields: HeaderMap, code: HeaderValue, message: HeaderValue) -> Response<ResponseBody> {
+    fields.clear();
+    fields.insert(CONTENT_TYPE, KIND_GRPC);
+    fields.insert(GRPC_STATUS, code);
+    fields.insert(GRPC_MESSAGE, message);
+    let mut response = Response::new(ResponseBody::Own(None));
+    *response.headers_mut() = fields;
+    response
+}
+
+fn plain(
+    mut fields: HeaderMap,
+    dialect: Dialect,
+    status: StatusCode,
+    text: &'static str,
+    json: &'static str,
+) -> Response<ResponseBody> {
+    let (kind, words) = if dialect.wants_json {
+        (KIND_JSON, json)
+    } else {
+        (KIND_TEXT, text)
+    };
+    fields.clear();
+    fields.insert(CONTENT_TYPE, kind);
+    fields.insert(CONTENT_LENGTH, numbers::value(words.len() as u64));
+    let body = (!dialect.is_head).then(|| Bytes::from_static(words.as_bytes()));
+    let mut response = Response::new(ResponseBody::Own(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    response
+}
+
+/// The constant texts of one reject reason. A value made of a text is a look at each of its bytes:
+/// the compiler does that here.
+struct RejectWords {
+    label: HeaderValue,
+    detail: HeaderValue,
+    text: &'static str,
+    json: &'static str,
+    proxy_status: HeaderValue,
+}
+
+macro_rules! reject_words {
+    ($label:literal, $detail:literal, $error:literal) => {{
+        static WORDS: RejectWords = RejectWords {
+            label: HeaderValue::from_static($label),
+            detail: HeaderValue::from_static(concat!("weir: ", $detail)),
+            text: concat!("weir: ", $detail, " (", $label, ")\n"),
+            json: concat!(
+                r#"{"type":"about:blank","title":"request rejected","detail":""#,
+                $detail,
+                r#"","reason":""#,
+                $label,
+                r#""}"#
+            ),
+            proxy_status: HeaderValue::from_static(concat!(
+                "weir; error=",
+                $error,
+                "; details=\"",
+                $label,
+                "\""
+            )),
+        };
+        &WORDS
+    }};
+}
+
+impl RejectWords {
+    fn of(reason: RejectReason) -> &'static Self {
+        match reason {
+            RejectReason::NoPermit => reject_words!(
+                "no_permit",
+                "the backend has no room for another request",
+                "connection_limit_reached"
+            ),
+            RejectReason::QueueDepth => reject_words!(
+                "queue_depth",
+                "too many requests are waiting",
+                "connection_limit_reached"
+            ),
+            RejectReason::QueueBytes => reject_words!(
+                "queue_bytes",
+                "the waiting requests take too much memory",
+                "connection_limit_reached"
+            ),
+            RejectReason::QueueWait => reject_words!(
+                "queue_wait",
+                "no room came free in time",
+                "connection_limit_reached"
+            ),
+            RejectReason::Expired => reject_words!(
+                "expired",
+                "the deadline passed before there was room",
+                "connection_limit_reached"
+            ),
+            RejectReason::Draining => reject_words!(
+                "draining",
+                "this instance is shutting down",
+                "destination_unavailable"
+            ),
+            RejectReason::Internal => reject_words!(
+                "internal",
+                "admission is broken by a bug",
+                "proxy_internal_error"
+            ),
+        }
+    }
+}
