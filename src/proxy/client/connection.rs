@@ -20,7 +20,7 @@ use tokio::time::{timeout, timeout_at};
 use crate::proxy::answer::error::ClientGone;
 use crate::proxy::answer::respond::{Dialect, ResponseBody};
 use crate::proxy::client::Client;
-use crate::proxy::client::frame_watch::FLOOD;
+use crate::proxy::client::ended::{WithCause, is_client_gone, kind_of};
 use crate::proxy::client::io::{ClientIo, WRITE_STALL};
 use crate::proxy::client::parting::{Look, Parting};
 use crate::proxy::client::place::Place;
@@ -113,7 +113,7 @@ pub(in crate::proxy) async fn serve(
         let kind = kind_of(&error, is_h2);
         let excerpt = connection.client.refused_head();
         let telemetry = &connection.shared.telemetry;
-        events::connection_error(telemetry, kind, Some(peer), &error, excerpt);
+        events::connection_error(telemetry, kind, Some(peer), &WithCause(&error), excerpt);
     }
 }
 
@@ -363,27 +363,4 @@ fn service(
 
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
-}
-
-/// A client that left while its request was waited for has been counted with the request.
-fn is_client_gone(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<ClientGone>)
-}
-
-fn kind_of(error: &hyper::Error, is_h2: bool) -> ConnectionError {
-    let source = std::error::Error::source(error);
-    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
-    if io.is_some_and(|io| io.to_string() == WRITE_STALL) {
-        ConnectionError::WriteStall
-    } else if io.is_some_and(|io| io.to_string() == FLOOD) {
-        ConnectionError::Flood
-    } else if error.is_parse_too_large() {
-        ConnectionError::TooLarge
-    } else if error.is_parse() {
-        ConnectionError::Parse
-    } else if is_h2 && io.is_none() {
-        ConnectionError::H2
-    } else {
-        ConnectionError::Io
-    }
 }

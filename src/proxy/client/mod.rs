@@ -1,6 +1,7 @@
 //! The client's side: one connection of a client, what is known of it, its timers and its end.
 
 pub(in crate::proxy) mod connection;
+mod ended;
 mod frame_watch;
 mod frames;
 mod io;
