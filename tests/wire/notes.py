@@ -69,7 +69,7 @@ def explain(key, row, cells):
     if (key, row) in PEERS:
         said.append(PEERS[key, row].rstrip("."))
     else:
-        for name in ("HAProxy", "nginx"):
+        for name in ("HAProxy", "nginx", "Envoy"):
             seen = cells[name]
             if seen.mark != weir.mark and seen.mark not in ("✓", "–"):
                 said.append(f"{name} {phrase(seen)}")
