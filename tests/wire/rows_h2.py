@@ -31,10 +31,11 @@ def refused(name, data, stream=1):
         whole = [got for got in requests if got.whole]
         # The GOAWAY before an end may be lost with it.
         verdict = "connection error" if verdict == "closed" else verdict
-        if verdict in ("stream error", "connection error") or verdict[:3] in ("400", "405"):
-            # What passed before the fault showed was cut off.
-            return Seen(HARM if whole else GOOD, verdict + (f"; backend: {view(whole[0])}" if whole else ""))
         odd = any(got.odd or got.framing == "ambiguous" for got in requests) or len(whole) > 1
+        if verdict in ("stream error", "connection error") or verdict[:3] in ("400", "405"):
+            # What passed before the fault showed was cut off, or it was whole without what was wrong.
+            mark = HARM if odd else OTHER if whole else GOOD
+            return Seen(mark, verdict + (f"; backend: {view(whole[0])}" if whole else ""))
         return Seen(HARM if odd else OTHER, f"{verdict}" + (f"; backend: {view(requests[0])}" if requests else ""))
 
     return Row(name, "refused: 400, 405, or an error of the stream or connection", act)
