@@ -16,7 +16,7 @@ from frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, P
 # The honest client asks so often a second over each of so many connections of HTTP/1.1, for so many
 # seconds. Its 99th percentile is taken in windows of so long, and their median counts.
 RATE, CLIENTS, SECONDS, WINDOW_SECONDS = 250, 4, 1.25, 0.25
-P99_FLOOR_MS = 250.0
+P99_FLOOR_MS = 10.0
 # So many small frames are longer than any budget that a proxy gives them.
 MANY = 60_000
 # Prints what was measured, for whoever looks for the floor of another machine.
