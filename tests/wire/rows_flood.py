@@ -1,5 +1,6 @@
 """Rows about HTTP/2 floods: what becomes of the attacker, and of an honest client meanwhile."""
 
+import math
 import os
 import pathlib
 import select
@@ -14,7 +15,7 @@ from board import GOOD, HARM, OTHER, Row, Seen
 from frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST, SETTINGS, WINDOW, Frames, block, frame, headers, literal
 
 # The honest client asks so often a second over each of so many connections of HTTP/1.1, for so many
-# seconds. Its 99th percentile is taken in windows of so long, and their median counts.
+# seconds. Its 99th percentile is taken in windows of so long, and most of them count.
 RATE, CLIENTS, SECONDS, WINDOW_SECONDS = 250, 4, 1.25, 0.25
 P99_FLOOR_MS = 10.0
 # So many small frames are longer than any budget that a proxy gives them.
@@ -28,7 +29,7 @@ class Honest(threading.Thread):
 
     def __init__(self, port):
         super().__init__(daemon=True)
-        self.port, self.p99, self.failed = port, 0.0, 0
+        self.port, self.windows, self.failed = port, {}, 0
         self.start()
 
     def run(self):
@@ -41,18 +42,29 @@ class Honest(threading.Thread):
             rows = [line.split("\t") for line in log.read_text().splitlines()] if log.exists() else []
         good = [(int(begun) / 1e6, int(took) / 1000) for begun, status, took in rows if status == "200"]
         self.failed = count - len(good)
-        self.p99 = median_p99(good)
+        for begun, took in good:
+            self.windows.setdefault(int(begun / WINDOW_SECONDS), []).append(took)
+
+    def p99(self, window):
+        """Infinite where a stall let nothing begin."""
+        times = sorted(self.windows.get(window, ()))
+        return times[int(len(times) * 0.99)] if times else math.inf
+
+    def span(self):
+        return range(min(self.windows, default=0), max(self.windows, default=0) + 1)
+
+    def usual(self):
+        return statistics.median(map(self.p99, self.span()))
 
 
-def median_p99(asked):
-    """Of moments and milliseconds: the median of the windows' 99th percentiles, the short last one
-    left out."""
-    first = min((begun for begun, _ in asked), default=0)
-    windows = {}
-    for begun, took in asked:
-        windows.setdefault(int((begun - first) / WINDOW_SECONDS), []).append(took)
-    tails = [sorted(times)[int(len(times) * 0.99)] for times in windows.values() if len(times) >= 100]
-    return statistics.median(tails) if tails else float("inf")
+def suffers(during, calm, direct):
+    """Whether a request was lost, or most windows were worse than twice the calm, twice what a client
+    of the backend itself saw in the same window, and the floor."""
+    over = 0
+    for window in during.span():
+        beside = 2 * direct.p99(window) if window in direct.windows else 0
+        over += during.p99(window) > max(2 * calm.usual(), beside, P99_FLOOR_MS)
+    return during.failed > 0 or calm.failed > 0 or 2 * over > len(during.span())
 
 
 def attack(port, send, reads, asks):
@@ -104,11 +116,11 @@ def flood(name, promise, send, ends, reads=True, asks=True):
         attacker = Attacker(during, peer.h2_port, send, reads, asks)
         for thread in (during, direct, attacker):
             thread.join(25)
-        bearable = max(2 * peer.calm.p99, 2 * direct.p99, P99_FLOOR_MS)
+        hurt = suffers(during, peer.calm, direct)
         if TELLS:
-            print(f"{peer.name}: {name}: p99 calm {peer.calm.p99:.2f}, flooded {during.p99:.2f}, direct {direct.p99:.2f} ms, "
-                  f"{during.failed} failed; {sum(attacker.ended)} of {len(attacker.ended)} attackers ended", flush=True)
-        hurt = during.failed > 0 or during.p99 > bearable
+            usual = ", ".join(f"{what} {honest.usual():.1f}" for what, honest in (("calm", peer.calm), ("flooded", during), ("direct", direct)))
+            over = sorted(during.p99(window) for window in during.span() if during.p99(window) > 2 * max(peer.calm.usual(), direct.p99(window)))
+            print(f"{peer.name}: {name}: {usual} ms; over: {over}; {during.failed} lost; {sum(attacker.ended)} of {len(attacker.ended)} ended")
         ended = all(attacker.ended)
         text = "ended" if ended else "borne to its end"
         text += "; the honest client suffers" if hurt else "; the honest client unharmed"
