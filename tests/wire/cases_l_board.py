@@ -101,7 +101,7 @@ GROUPS = {
         "the proxy, with one worker, and the backend have one core, all else another. The honest client suffers if it "
         f"loses a request, or if in most windows of {rows_flood.WINDOW_SECONDS:g} s its 99th percentile is over twice that before "
         "the flood, over twice that of a client that asks the backend itself meanwhile, and over "
-        f"{rows_flood.P99_FLOOR_MS:g} ms, which is what this machine does to itself.",
+        f"{rows_flood.P99_FLOOR_MS:g} ms, the machine's own; and that in two attacks of three.",
         rows_flood.ROWS,
     ),
 }

@@ -17,7 +17,9 @@ from frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, P
 # The honest client asks so often a second over each of so many connections of HTTP/1.1, for so many
 # seconds. Its 99th percentile is taken in windows of so long, and most of them count.
 RATE, CLIENTS, SECONDS, WINDOW_SECONDS = 250, 4, 1.25, 0.25
-P99_FLOOR_MS = 10.0
+# Three processes take turns on the proxy's core, in slices of 4 ms: on a machine of two cores a tail
+# of a few of them says nothing. Calm it is 1 to 6 ms.
+P99_FLOOR_MS = 15.0
 # So many small frames are longer than any budget that a proxy gives them.
 MANY = 60_000
 # Prints what was measured, for whoever looks for the floor of another machine.
@@ -57,14 +59,15 @@ class Honest(threading.Thread):
         return statistics.median(map(self.p99, self.span()))
 
 
-def suffers(during, calm, direct):
-    """Whether a request was lost, or most windows were worse than twice the calm, twice what a client
-    of the backend itself saw in the same window, and the floor."""
+def is_worse(during, calm, direct):
+    """Whether most windows were worse than twice the calm, twice what a client of the backend itself
+    saw in the same window, and the floor."""
     over = 0
     for window in during.span():
-        beside = 2 * direct.p99(window) if window in direct.windows else 0
+        # A window in which nobody could ask was the machine's; behind the other's end, the proxy's.
+        beside = 2 * direct.p99(window) if window in direct.span() else 0
         over += during.p99(window) > max(2 * calm.usual(), beside, P99_FLOOR_MS)
-    return during.failed > 0 or calm.failed > 0 or 2 * over > len(during.span())
+    return 2 * over > len(during.span())
 
 
 def attack(port, send, reads, asks):
@@ -107,21 +110,26 @@ def flood(name, promise, send, ends, reads=True, asks=True):
     """`send` yields bytes until the server has had enough. `ends`: whether the attacker must be
     ended, or may be served to its end where nothing grows by it."""
 
-    def act(peer):
-        if not hasattr(peer, "calm"):
-            peer.calm = Honest(peer.port)
-            peer.calm.join(25)
+    def once(peer):
         # What the machine does to a client that asks the backend itself is none of the proxy's.
         during, direct = Honest(peer.port), Honest(peer.upstream)
         attacker = Attacker(during, peer.h2_port, send, reads, asks)
         for thread in (during, direct, attacker):
             thread.join(25)
-        hurt = suffers(during, peer.calm, direct)
         if TELLS:
-            usual = ", ".join(f"{what} {honest.usual():.1f}" for what, honest in (("calm", peer.calm), ("flooded", during), ("direct", direct)))
-            over = sorted(during.p99(window) for window in during.span() if during.p99(window) > 2 * max(peer.calm.usual(), direct.p99(window)))
-            print(f"{peer.name}: {name}: {usual} ms; over: {over}; {during.failed} lost; {sum(attacker.ended)} of {len(attacker.ended)} ended")
-        ended = all(attacker.ended)
+            usual = [f"{what} {honest.usual():.1f}" for what, honest in (("calm", peer.calm), ("flooded", during), ("direct", direct))]
+            print(f"{peer.name}: {name}: {', '.join(usual)} ms; {during.failed} lost; {sum(attacker.ended)} of {len(attacker.ended)} ended", flush=True)
+        return is_worse(during, peer.calm, direct), during.failed, all(attacker.ended)
+
+    def act(peer):
+        if not hasattr(peer, "calm"):
+            peer.calm = Honest(peer.port)
+            peer.calm.join(25)
+        worse, lost, ended = once(peer)
+        if worse:
+            # Two more, and two of three count: the machine may have paused.
+            worse = any(once(peer)[0] for _ in range(2))
+        hurt = worse or lost or peer.calm.failed
         text = "ended" if ended else "borne to its end"
         text += "; the honest client suffers" if hurt else "; the honest client unharmed"
         return Seen(HARM if hurt else GOOD if ended or not ends else OTHER, text)
