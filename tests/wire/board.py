@@ -136,8 +136,8 @@ keep-alive to the backend; Envoy beyond that as its documentation advises for th
 `tests/wire/peers.py` and `peers_envoy.py`, the rows in `tests/wire/rows_*.py`.
 
 ✓ as promised; ○ other, and harmless; ✗ harmful: a request that the backend reads differently than
-the proxy did, an answer lost, a truncation that looks whole, a place held for nobody; – has no such
-thing. After each row an honest client asks for itself and must get its own answer. `tests/run wire`
+the proxy did, an answer lost, a truncation that looks whole, a place held for nobody, an honest client
+that waits for an attacker; – has no such thing. After each row an honest client asks for itself and must get its own answer. `tests/run wire`
 fails if weir's column is no longer what it sees, or if it sees a ✗ that is not explained here.
 
 {sums}
