@@ -1,7 +1,6 @@
 """Rows about clients: slow and silent ones, and uploads that are refused."""
 
 import concurrent.futures
-import socket
 import struct
 import time
 
