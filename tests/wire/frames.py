@@ -67,6 +67,7 @@ class Frames:
         self.decoder = hpack.Decoder()
         self.statuses, self.resets, self.goaway = {}, {}, None
         self.fields, self.bytes, self.over, self.trailers = {}, {}, set(), {}
+        self.pong = b""  # what the last answer to a PING carried
         if preface:
             self.push(preface + frame(SETTINGS, 0, 0, settings))
 
@@ -95,18 +96,22 @@ class Frames:
             data = b""
         self.ended = not data
         self.buffer += data
-        while len(self.buffer) >= 9:
-            size = 9 + int.from_bytes(self.buffer[:3], "big")
-            if len(self.buffer) < size:
+        at = 0
+        while len(self.buffer) - at >= 9:
+            head, size = self.buffer[at : at + 9], int.from_bytes(self.buffer[at : at + 3], "big")
+            if len(self.buffer) - at < 9 + size:
                 break
-            one, self.buffer = self.buffer[:size], self.buffer[size:]
-            self.take(one[3], one[4], int.from_bytes(one[5:9], "big") & 0x7FFFFFFF, one[9:])
+            at += 9 + size
+            self.take(head[3], head[4], int.from_bytes(head[5:9], "big") & 0x7FFFFFFF, self.buffer[at - size : at])
+        self.buffer = self.buffer[at:]
         return bool(data)
 
     def take(self, kind, flags, stream, payload):
         if kind in (SETTINGS, PING) and not flags & ACK:
             if not self.mute:
                 self.push(frame(kind, ACK, 0, payload if kind == PING else b""))
+        elif kind == PING:
+            self.pong = payload
         elif kind == HEADERS:
             # A decoder that lost its way says nothing of the status; the frame still ended it.
             with contextlib.suppress(hpack.HPACKError):

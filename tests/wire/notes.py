@@ -18,12 +18,29 @@ PEERS = {
     ("framing", "chunked on HTTP/1.0"): "HAProxy passes chunks on under HTTP/1.0, where they mean nothing.",
     ("framing", "no version (HTTP/0.9)"): "nginx serves HTTP/0.9, whose answer has no head.",
     ("hosts", "absolute form, another host"): "HAProxy refuses a contradiction; nginx, told to pass `$http_host`, passes the one that lost.",
+    ("framing", "a chunk longer than its size"): "Envoy skips what is beyond the size.",
+    ("framing", "a bare CR in a value"): "Envoy leaves it out.",
     ("fields", "a field that Connection names"): "neither HAProxy nor nginx looks at what Connection names.",
     ("fields", "a field that a second Connection line names"): "neither HAProxy nor nginx looks at what Connection names.",
+    ("framing", "a bare CR in the request line"): "Envoy leaves it out.",
+    ("hosts", "two Host lines"): "Envoy makes one of them, a list.",
+    ("upgrades", "websocket and h2c"): "HAProxy and nginx pass the upgrade on; Envoy answers 403.",
+    ("upgrades", "Upgrade on HTTP/1.0"): "HAProxy and nginx pass the upgrade on; Envoy answers 426, as to all of HTTP/1.0 unless told otherwise.",
+    ("backends", "a bare CR in a value"): "Envoy leaves it out.",
+    ("fields", "Connection names Authorization and Cookie"): "Envoy removes them, as RFC 9110 (7.6.1) says of every field that is named.",
+    ("fields", "Connection names Content-Length"): "Envoy removes it, and sends the body in chunks.",
+    ("backends", "a chunk longer than its size"): "Envoy skips what is beyond the size, and ends the body as if it were whole.",
+    ("backends", "an unasked 101"): "nginx passes it on; Envoy, too, and goes on with the next request behind it.",
+    ("leave", "a body of 100 KB, unread, RST"): "HAProxy does not look for the end while a body is unread; Envoy sees a FIN there, but no reset.",
+    ("leave", "a request pipelined behind it, RST"): "Envoy sees a FIN behind unread bytes, but no reset.",
 }
 
 # The words of a cell and what they mean, first match first.
 RULES = (
+    ("turned away", "closes kept connections under requests that are on their way"),
+    ("spins", "takes a whole core while it waits for a descriptor"),
+    ("leaves who is connected", "closes a connection that it cannot serve"),
+    ("gone late", "notices it late"),
     ("AMBIGUOUS", "passes on what a backend may read in two ways"),
     ("honest client got", "leaves the next client with a wrong answer"),
     ("honest client suffers", "lets the honest client suffer"),
@@ -69,7 +86,7 @@ def explain(key, row, cells):
     if (key, row) in PEERS:
         said.append(PEERS[key, row].rstrip("."))
     else:
-        for name in ("HAProxy", "nginx"):
+        for name in ("HAProxy", "nginx", "Envoy"):
             seen = cells[name]
             if seen.mark != weir.mark and seen.mark not in ("✓", "–"):
                 said.append(f"{name} {phrase(seen)}")

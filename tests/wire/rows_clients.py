@@ -1,16 +1,16 @@
-"""Rows about clients: slow and silent ones, ones that leave, uploads that are refused."""
+"""Rows about clients: slow and silent ones, and uploads that are refused."""
 
 import concurrent.futures
-import socket
 import struct
 import time
 
 import peers
 from backends import pattern
-from board import ABSENT, GOOD, HARM, OTHER, Row, Seen
-from frames import DATA, RST, Frames, block, frame, headers
+from board import GOOD, HARM, OTHER, Row, Seen
+from frames import DATA, Frames, block, frame, headers
 from harness import Failure, eventually
 from raw import Raw, get, post
+from rows_leave import Holder
 
 # How late a timer may be on a busy machine.
 SLACK = 2.0
@@ -161,151 +161,6 @@ def slow_rows():
     yield Row("idle on HTTP/2, answers no PING", ended, h2_idle(headers(1), mute=True))
     yield Row("an upload over HTTP/2 that stops", ended, slow_upload_h2)
     yield Row("an HTTP/2 window of 0", "cut off at its timer", h2_shut_window)
-
-
-# Clients that leave while they wait for a place.
-
-
-class Holder:
-    """Takes the one place until it is let go."""
-
-    def __init__(self, peer):
-        self.peer = peer
-        peer.recorder.release.clear()
-
-        def handler(x):
-            if x.request.target == "/holder":
-                x.hold()
-            peer.recorder.answer(x)
-
-        peer.recorder.handler = handler
-        self.raw = Raw(peer.port, within=20)
-        self.raw.send(get("/holder"))
-        eventually("the place is taken", lambda: peer.recorder.held == 1, 5)
-        peer.arrived += 1
-
-    def let_go(self):
-        self.peer.recorder.release.set()
-        response = self.raw.response()
-        self.raw.close()
-        return response.status == 200
-
-
-def leave(name, begin, go, requests=1):
-    """One that waits and leaves: noticed in time, and never at the backend."""
-
-    def act(peer):
-        if peer.name == "nginx":
-            return ABSENT
-        holder = Holder(peer)
-        mark = peer.recorder.mark()
-        waiting = begin(peer)
-        peer.arrived += requests
-        text = ""
-        try:
-            eventually("it waits", lambda: peer.queued() == requests, 3)
-        except Failure:
-            text = f"never seen to wait ({peer.queued()})"
-        go(waiting)
-        try:
-            # Promised are 250 ms; the rest is for a busy machine, and for looking.
-            eventually("it is gone", lambda: peer.queued() == 0, 0.6)
-            text = text or "gone in time"
-        except Failure:
-            text = text or "keeps its place"
-        served = holder.let_go()
-        peer.recorder.quiet()
-        time.sleep(0.05)  # what a dead client's request would take to reach the backend
-        dead = len(peer.recorder.since(mark))
-        text += "; its request reached the backend" if dead else ""
-        text += "" if served else "; the one before it was lost"
-        return Seen(GOOD if text == "gone in time" else HARM, text)
-
-    return Row(name, "gone in time, nothing at the backend", act)
-
-
-def sends(data):
-    def begin(peer):
-        raw = Raw(peer.port, within=3)
-        raw.push(data)
-        return raw
-
-    return begin
-
-
-def opens(data):
-    def begin(peer):
-        connection = Frames(peer.h2_port)
-        connection.push(data)
-        return connection
-
-    return begin
-
-
-def leave_rows():
-    upload = ("Content-Length: 2000000",)
-    states = {
-        "no body": get("/gone"),
-        "a small body": post("/gone", b"ab"),
-        "a body of 100 KB, unread": post("/gone", pattern(100_000)),
-        "part of a body": get("/gone", *upload, method="POST").encode() + b"x" * 5000,
-        "a whole chunked body": get("/gone", "Transfer-Encoding: chunked", method="POST").encode() + b"2\r\nab\r\n0\r\n\r\n",
-        "Expect: 100-continue": get("/gone", *upload, "Expect: 100-continue", method="PUT").encode(),
-        "a head without its body": get("/gone", *upload, method="PUT").encode(),
-        "a request pipelined behind it": (get("/gone") + get("/gone2")).encode(),
-    }
-    for name, data in states.items():
-        yield leave(f"{name}, FIN", sends(data), lambda raw: raw.close())
-        yield leave(f"{name}, RST", sends(data), lambda raw: raw.reset())
-    one = headers(1, block(path="/gone"))
-    yield leave("HTTP/2, the stream is reset", opens(one), lambda it: it.push(frame(RST, 0, 1, b"\0\0\0\x08")))
-    yield leave("HTTP/2, the connection is closed", opens(one), lambda it: it.close())
-    body = headers(1, block(method="POST", path="/gone"), end=False) + frame(DATA, 0, 1, b"x" * 10_000)
-    yield leave("HTTP/2 with part of a body, reset", opens(body), lambda it: it.push(frame(RST, 0, 1, b"\0\0\0\x08")))
-
-
-def storm(peer):
-    """Many wait, all but the last few leave at once: the last few are served, in order."""
-    if peer.name == "nginx":
-        return ABSENT
-    holder = Holder(peer)
-    mark = peer.recorder.mark()
-    leavers = [sends(get("/gone"))(peer) for _ in range(300)]
-    eventually("they wait", lambda: peer.queued() == 300, 5)
-    stay = []
-    for number in range(10):
-        raw = Raw(peer.port, within=10)
-        raw.send(get(f"/stay-{number}"))
-        stay.append(raw)
-        eventually("it waits", lambda n=number: peer.queued() == 301 + n, 3)
-    for raw in leavers:
-        raw.reset()
-    peer.arrived += 310
-    try:
-        eventually("they are gone", lambda: peer.queued() == 10, 1.5)
-        text = "gone"
-    except Failure:
-        text = "some keep their places"
-    holder.let_go()
-    statuses = []
-    for raw in stay:
-        try:
-            statuses.append(raw.response().status)
-        except Failure:
-            statuses.append(0)
-        raw.close()
-    got = [one.target for one in peer.recorder.since(mark)]
-    dead = sum(target == "/gone" for target in got)
-    text += "; those who stay are served" if statuses == [200] * 10 else "; some who stay are not served"
-    text += ", in order" if [t for t in got if t != "/gone"] == [f"/stay-{n}" for n in range(10)] else ", out of order"
-    text += "; dead requests reach the backend" if dead else ""
-    return Seen(GOOD if text == "gone; those who stay are served, in order" else HARM, text)
-
-
-LEAVE_ROWS = [
-    *leave_rows(),
-    Row("300 of 310 leave at once", "gone; those who stay are served, in order", storm),
-]
 
 
 # Uploads that are refused while the client writes.

@@ -25,21 +25,25 @@ def ask(peer, data, stream=1, within=3.0):
     return verdict, peer.recorder.since(mark), connection
 
 
-def refused(name, data, stream=1, is_bare=False):
-    """`is_bare`: by its head it has no body, so that alone may pass before the fault shows."""
+def refused(name, data, stream=1, head_may_pass=False):
+    """`head_may_pass`: without a body, as the field says, where the contradiction comes behind it."""
 
     def act(peer):
         verdict, requests, _ = ask(peer, data, stream)
-        whole = [got for got in requests if got.whole and (got.body or not is_bare)]
+        if head_may_pass and len(requests) == 1 and requests[0].framing == "length" and not requests[0].body:
+            requests = []
+        whole = [got for got in requests if got.whole]
         # The GOAWAY before an end may be lost with it.
         verdict = "connection error" if verdict == "closed" else verdict
-        if verdict in ("stream error", "connection error") or verdict[:3] in ("400", "405"):
-            # What passed before the fault showed was cut off.
-            return Seen(HARM if whole else GOOD, verdict + (f"; backend: {view(whole[0])}" if whole else ""))
         odd = any(got.odd or got.framing == "ambiguous" for got in requests) or len(whole) > 1
+        if verdict in ("stream error", "connection error") or verdict[:3] in ("400", "405"):
+            # What passed before the fault showed was cut off, or it was whole without what was wrong.
+            mark = HARM if odd else OTHER if whole else GOOD
+            return Seen(mark, verdict + (f"; backend: {view(whole[0])}" if whole else ""))
         return Seen(HARM if odd else OTHER, f"{verdict}" + (f"; backend: {view(requests[0])}" if requests else ""))
 
-    return Row(name, "refused: 400, 405, or an error of the stream or connection", act)
+    promise = "refused: 400, 405, or an error of the stream or connection"
+    return Row(name, promise + ("; at most its head has passed" if head_may_pass else ""), act)
 
 
 def passed(name, data, want, promise, show=view, bad=(), stream=1):
@@ -103,7 +107,7 @@ def bodies():
     yield refused("content-length longer than the body (H2.CL)", post(("content-length", "10")) + three)
     yield refused("content-length shorter than the body (H2.CL)", post(("content-length", "1")) + three)
     yield refused("content-length: 0 and a request as the body", post(("content-length", "0"))
-                  + frame(DATA, END_STREAM, 1, b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n"), is_bare=True)
+                  + frame(DATA, END_STREAM, 1, b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n"), head_may_pass=True)
     yield refused("two different content-length", post(("content-length", "3"), ("content-length", "4")) + three)
     yield refused("content-length and no body", headers(1, block(("content-length", "3"), method="POST")))
     yield passed("a body without content-length", post() + three, "POST / (chunked 3)", "chunked", str)
