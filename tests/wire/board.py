@@ -76,8 +76,9 @@ def run_row(row, peer, number, check_honest=True):
     peer.recorder.handler = peer.recorder.answer
     try:
         seen = row.act(peer)
-    except Exception:  # noqa: BLE001  (a row that breaks is a finding, not the end of the run)
-        return Seen(HARM, f"the row broke: {traceback.format_exc(limit=-3)}")
+    except Exception as error:  # noqa: BLE001  (a row that breaks is a finding, not the end of the run)
+        print(f"{row.name}, {peer.name}: {traceback.format_exc(limit=-3)}", flush=True)
+        return Seen(HARM, f"the row broke: {error}")
     peer.recorder.handler = peer.recorder.answer
     peer.recorder.release.set()
     peer.recorder.quiet()
