@@ -164,7 +164,7 @@ metrics! {
     CONNECTIONS = Gauge Count "weir_connections" []
         "Open client connections.";
     CONNECTION_ERRORS_TOTAL = Counter Count "weir_connection_errors_total" ["kind"]
-        "Client connections that ended in an error, and heads that could not be read, by kind.";
+        "Client connections that ended in an error, heads that could not be read, and HTTP/2 streams that were reset as malformed, by kind.";
     TLS_HANDSHAKES_TOTAL = Counter Count "weir_tls_handshakes_total" ["kind"]
         "TLS handshakes with clients that succeeded: full, or resumed from an earlier session.";
     TLS_HANDSHAKE_ERRORS_TOTAL = Counter Count "weir_tls_handshake_errors_total" ["kind"]

@@ -21,7 +21,7 @@ fn setup(setup: Setup) -> Setup {
         .set("drain.lame_duck", "700ms")
         .set("drain.timeout", "8s")
         // A machine that stands still for a second must not look like an overload.
-        .set("queue.max_wait", "4s")
+        .set("queue.max_wait", "1900ms")
 }
 
 /// A client that asks again and again until it is told to go.

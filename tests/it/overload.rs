@@ -113,6 +113,8 @@ async fn ten_times_the_capacity(protocol: Protocol) {
 
     let summary = summary(&report);
     eprintln!("{protocol:?}: goodput {goodput:.1}/s, sleepers {late:?} late; {summary}");
+    let is_known = |status: &u16| [200, 503].contains(status);
+    assert!(report.by_status.keys().all(is_known), "{summary}");
     if late > LATE_MAX {
         eprintln!("SKIPPED: goodput: this machine wakes a sleeper {late:?} late on average");
         if report.failures() > 0 {

@@ -310,7 +310,6 @@ async fn serve_http2(
                         events::connection_error(telemetry, kind, peer, &WRITE_STALL, &[]);
                         return Ok(());
                     }
-                    Some(Look::Lives) => parting = None,
                     Some(Look::Wait) | None => {}
                 }
             }

@@ -31,14 +31,17 @@ pub(super) fn kind_of(error: &hyper::Error, is_h2: bool) -> ConnectionError {
     }
 }
 
-/// An error and what it comes from.
+/// An error and what it comes from, in weir's or the kernel's words: never in the client's, as an HTTP/2
+/// error may say with what text it was told to go.
 pub(super) struct WithCause<'a>(pub(super) &'a hyper::Error);
 
 impl fmt::Display for WithCause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.source() {
-            Some(cause) => write!(f, "{}: {cause}", self.0),
-            None => self.0.fmt(f),
+        self.0.fmt(f)?;
+        let cause = self.0.source();
+        match cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()) {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
         }
     }
 }

@@ -3,28 +3,36 @@
 //!
 //! **Floods.** h2 answers or forgets pings, settings, priorities, window updates and empty DATA one by
 //! one, for as long as they come, and each costs about what a frame of a request costs. Nobody
-//! needs many of them without messages between them, so they are counted against a budget (a token
-//! bucket) that DATA and HEADERS in either direction fill up again. Envoy bounds them by the same
-//! ratio (`max_inbound_window_update_frames_per_data_frame_sent`, 10), nginx by the bytes of both.
+//! needs many of them without messages between them, so they are counted against two budgets (token
+//! buckets) that DATA and HEADERS in either direction fill up again: one for window updates, which are
+//! owed for what was sent, however long ago; and one for all others, which cannot be saved up. Envoy
+//! bounds the former by the same ratio (`max_inbound_window_update_frames_per_data_frame_sent`, 10),
+//! nginx all of them by the bytes of both.
 //!
 //! Only the nine bytes before each frame are looked at, and the clock only when the budget is spent.
 //! Pure.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::proxy::client::frames::{Frame, Frames, PREFACE_BYTES, RST_STREAM, Told};
+use crate::proxy::client::frame_budget::{BURST, Budget};
+use crate::proxy::client::frames::{
+    Frame, Frames, HEADERS, PREFACE_BYTES, RST_STREAM, Told, WINDOW_UPDATE,
+};
 
-/// Frames beside messages that may come at once. h2load and browsers send a handful, gRPC a few per
-/// megabyte; 10,000 take some 10 ms of one core.
-const BURST: u32 = 10_000;
-
-/// As many more in each second: far above any keep-alive or measurement of bandwidth.
-const PER_SECOND: u32 = 100;
-
-/// As many more for each DATA or HEADERS frame, and these add up: a client may update two windows for
-/// each frame it gets, and measure the line beside it, and it may do so long after they were sent.
+/// As many more of each sort for a DATA or HEADERS frame: a client may update two windows for each, and
+/// measure the line beside it.
 const PER_MESSAGE_FRAME: u32 = 10;
+
+/// One more window update for so many bytes that were sent: clients update by what they read at once,
+/// some after 4 KiB, each time two windows.
+const BYTES_PER_UPDATE: usize = 1024;
+
+/// The most of the frames that are no window updates that messages can earn.
+const SAVINGS_MAX: u32 = 10 * BURST;
+
+/// How many streams that their client has reset are remembered until h2 has written what it had.
+const GONE_MAX: usize = 1024;
 
 /// The error code that h2 resets a stream with whose request is malformed.
 const PROTOCOL_ERROR: u32 = 1;
@@ -44,19 +52,20 @@ pub(super) const FLOOD: &str =
 pub(super) struct FrameWatch {
     read: Frames,
     written: Frames,
-    /// How many frames beside messages may still come.
-    left: u32,
-    filled_at: Instant,
+    updates: Budget,
+    others: Budget,
     /// Streams whose response has begun and not ended.
     sending: HashSet<u32>,
+    /// Streams that the client has reset while h2 may have had frames of theirs to write.
+    gone: HashSet<u32>,
 }
 
 /// What a look at written bytes has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Parts of responses.
-    pub(super) parts: u32,
-    /// Malformed requests that were reset.
+    /// A part of a response has gone on its way.
+    pub(super) is_progress: bool,
+    /// Streams that were reset as malformed.
     pub(super) malformed: u32,
 }
 
@@ -65,9 +74,10 @@ impl FrameWatch {
         Self {
             read: Frames::behind(PREFACE_BYTES),
             written: Frames::behind(0),
-            left: BURST,
-            filled_at: now,
+            updates: Budget::new(now),
+            others: Budget::new(now),
             sending: HashSet::new(),
+            gone: HashSet::new(),
         }
     }
 
@@ -75,9 +85,10 @@ impl FrameWatch {
     pub(super) fn admits(&mut self, read: &[u8], clock: impl Fn() -> Instant) -> bool {
         let Self {
             read: frames,
-            left,
-            filled_at,
+            updates,
+            others,
             sending,
+            gone,
             ..
         } = self;
         frames.walk(read, |told| {
@@ -86,19 +97,19 @@ impl FrameWatch {
             };
             if frame.kind == RST_STREAM {
                 sending.remove(&frame.stream);
+                if gone.len() < GONE_MAX {
+                    gone.insert(frame.stream);
+                }
             }
             if frame.is_of_message() {
-                *left = left.saturating_add(PER_MESSAGE_FRAME);
-                return true;
+                updates.earn(PER_MESSAGE_FRAME, u32::MAX);
+                others.earn(PER_MESSAGE_FRAME, SAVINGS_MAX);
+                true
+            } else if frame.kind == WINDOW_UPDATE {
+                updates.take(&clock)
+            } else {
+                others.take(&clock)
             }
-            if *left == 0 {
-                let now = clock();
-                *left = grown(now.saturating_duration_since(*filled_at));
-                *filled_at = now;
-            }
-            let is_admitted = *left > 0;
-            *left = left.saturating_sub(1);
-            is_admitted
         })
     }
 
@@ -106,18 +117,26 @@ impl FrameWatch {
     pub(super) fn note_written(&mut self, written: &[u8]) -> Written {
         let Self {
             written: frames,
-            left,
+            updates,
+            others,
             sending,
+            gone,
             ..
         } = self;
-        let mut found = Written::default();
+        let mut found = Written {
+            // The rest of a frame; those beside messages are written in one piece.
+            is_progress: !frames.is_between(),
+            malformed: 0,
+        };
         frames.walk(written, |told| {
             match told {
                 Told::Frame(frame) => {
-                    note_response(sending, frame);
+                    note_response(sending, gone, frame);
                     if frame.is_of_message() {
-                        *left = left.saturating_add(PER_MESSAGE_FRAME);
-                        found.parts += 1;
+                        let bytes = u32::try_from(frame.length / BYTES_PER_UPDATE);
+                        updates.earn(PER_MESSAGE_FRAME + bytes.unwrap_or(0), u32::MAX);
+                        others.earn(PER_MESSAGE_FRAME, SAVINGS_MAX);
+                        found.is_progress = true;
                     }
                 }
                 Told::Reset(PROTOCOL_ERROR) => found.malformed += 1,
@@ -128,6 +147,11 @@ impl FrameWatch {
         found
     }
 
+    /// h2 has nothing left to write of what it had made of streams.
+    pub(super) fn note_flushed(&mut self) {
+        self.gone.clear();
+    }
+
     /// Whether what was written ends with a whole frame, so that another may follow.
     pub(super) fn is_between_frames(&self) -> bool {
         self.written.is_between()
@@ -135,32 +159,27 @@ impl FrameWatch {
 
     /// Whether a response has begun and not ended.
     pub(super) fn is_sending(&self) -> bool {
-        !self.sending.is_empty()
+        !self.sending.is_empty() || !self.written.is_between()
     }
 }
 
-fn note_response(sending: &mut HashSet<u32>, frame: Frame) {
+fn note_response(sending: &mut HashSet<u32>, gone: &HashSet<u32>, frame: Frame) {
     if frame.ends_stream() || frame.kind == RST_STREAM {
         sending.remove(&frame.stream);
-    } else if frame.is_of_message() {
+    } else if frame.kind == HEADERS && !gone.contains(&frame.stream) {
         sending.insert(frame.stream);
     }
 }
 
-/// What the budget has gained in that time.
-fn grown(since: Duration) -> u32 {
-    let frames = since.as_millis() * u128::from(PER_SECOND) / 1000;
-    u32::try_from(frames).unwrap_or(BURST).min(BURST)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::proxy::client::frames::DATA;
     use crate::proxy::client::frames::tests::{frame, reset};
-    use crate::proxy::client::frames::{DATA, HEADERS};
 
     const PING: u8 = 6;
-    const WINDOW_UPDATE: u8 = 8;
 
     struct Clock(Instant);
 
@@ -236,6 +255,37 @@ mod tests {
         assert_eq!(borne(&mut watch, &clock, &messages, 10 * BURST), 10 * BURST);
     }
 
+    /// A reader that updates both windows for each KiB of a large frame.
+    #[test]
+    fn large_frames_earn_by_their_bytes() {
+        let (mut watch, clock) = Clock::watch();
+        let update = frame(WINDOW_UPDATE, 0, 4);
+        for _ in 0..BURST {
+            let mut data = vec![0, 0x40, 0, DATA, 0, 0, 0, 0, 1];
+            data.resize(9 + 0x4000, 0);
+            watch.note_written(&data);
+            assert_eq!(borne(&mut watch, &clock, &update, 26), 26);
+        }
+    }
+
+    #[test]
+    fn other_frames_cannot_be_saved_up_for() {
+        let (mut watch, clock) = Clock::watch();
+        let (data, ping) = (frame(DATA, 0, 1), frame(PING, 0, 8));
+        for _ in 0..10 * BURST {
+            watch.note_written(&data);
+        }
+        let most = 2 * SAVINGS_MAX;
+        assert_eq!(borne(&mut watch, &clock, &ping, most), SAVINGS_MAX);
+    }
+
+    #[test]
+    fn empty_ends_of_streams_pay_for_none() {
+        let (mut watch, clock) = Clock::watch();
+        let end = frame(DATA, 1, 0);
+        assert_eq!(borne(&mut watch, &clock, &end, 2 * BURST), BURST);
+    }
+
     #[test]
     fn answers_to_pings_pay_for_none() {
         let (mut watch, clock) = Clock::watch();
@@ -273,15 +323,31 @@ mod tests {
         for end in ends {
             let (mut watch, _) = Clock::watch();
             let found = watch.note_written(&[begin.clone(), frame(DATA, 0, 9)].concat());
-            assert_eq!(found.parts, 2);
+            assert!(found.is_progress);
             assert!(watch.is_sending());
-            watch.note_written(&end);
+            let (half, rest) = end.split_at(end.len() - 1);
+            watch.note_written(half);
+            assert!(watch.is_sending(), "its last byte has not gone");
+            let end = rest;
+            watch.note_written(end);
             assert!(!watch.is_sending(), "{end:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_being_sent_of_what_the_client_has_reset() {
+        let begin = frame(HEADERS, 4, 20);
         let (mut watch, clock) = Clock::watch();
         watch.note_written(&begin);
         assert!(watch.admits(&reset(8), || clock.0));
-        assert!(!watch.is_sending(), "the client has reset it");
+        assert!(!watch.is_sending());
+        // What h2 had made of it before it read the reset.
+        watch.note_written(&[begin.clone(), frame(DATA, 0, 9)].concat());
+        assert!(!watch.is_sending());
+        watch.note_flushed();
+        watch.note_written(&begin);
+        assert!(watch.is_sending(), "another one");
+        watch.note_written(&frame(DATA, 1, 0));
         watch.note_written(&frame(HEADERS, 5, 20));
         assert!(!watch.is_sending(), "all in one frame");
     }

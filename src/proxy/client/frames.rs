@@ -7,6 +7,7 @@ const HEAD_BYTES: usize = 9;
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 
 /// What a frame's head says.
@@ -19,13 +20,10 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Whether it carries a part of a request or a response.
+    /// Whether it carries a part of a request or a response. An empty DATA says at most that there is no
+    /// more of it.
     pub(super) fn is_of_message(self) -> bool {
-        match self.kind {
-            HEADERS => true,
-            DATA => self.length > 0 || self.ends_stream(),
-            _ => false,
-        }
+        self.kind == HEADERS || self.kind == DATA && self.length > 0
     }
 
     /// Whether it is the last of a message.

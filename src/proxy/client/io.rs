@@ -150,17 +150,18 @@ impl ClientIo {
         let (Some(watch), Poll::Ready(Ok(written))) = (&mut self.frames, written) else {
             return;
         };
-        let (mut left, mut parts, mut malformed) = (*written, 0, 0);
+        let (mut left, mut is_progress, mut malformed) = (*written, false, 0);
         for buf in bufs {
             let part = left.min(buf.len());
             let found = watch.note_written(&buf[..part]);
-            (parts, malformed) = (parts + found.parts, malformed + found.malformed);
+            is_progress |= found.is_progress;
+            malformed += found.malformed;
             left -= part;
         }
-        self.client.signs.note_sent(parts, watch.is_sending());
+        self.client.signs.note_sent(is_progress, watch.is_sending());
         let telemetry = self.client.place.telemetry();
         for _ in 0..malformed {
-            let detail = "a stream with a malformed request was reset";
+            let detail = "a stream was reset as malformed";
             events::connection_error(
                 telemetry,
                 ConnectionError::H2,
@@ -291,6 +292,10 @@ impl AsyncWrite for ClientIo {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.client.note_flushed();
+        if let Some(watch) = &mut self.frames {
+            // h2 flushes once everything that it had made is written.
+            watch.note_flushed();
+        }
         let polled = self.poll_session(cx, TlsStream::poll_flush);
         polled.unwrap_or(Poll::Ready(Ok(())))
     }

@@ -2,6 +2,7 @@
 
 pub(in crate::proxy) mod connection;
 mod ended;
+mod frame_budget;
 mod frame_watch;
 mod frames;
 mod io;

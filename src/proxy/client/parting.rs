@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(750);
 pub(in crate::proxy) struct Signs {
     /// Reads that brought something.
     reads: AtomicU32,
-    /// Parts of responses that were written.
-    parts: AtomicU32,
+    /// Writes that took something of a response along.
+    writes: AtomicU32,
     /// A response has begun and is not written to its end.
     is_sending: AtomicBool,
 }
@@ -29,9 +29,9 @@ impl Signs {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many parts of responses were written.
-    pub(super) fn note_sent(&self, parts: u32, is_sending: bool) {
-        self.parts.fetch_add(parts, Ordering::Relaxed);
+    /// Something was written.
+    pub(super) fn note_sent(&self, is_progress: bool, is_sending: bool) {
+        self.writes.fetch_add(is_progress.into(), Ordering::Relaxed);
         self.is_sending.store(is_sending, Ordering::Relaxed);
     }
 
@@ -39,8 +39,8 @@ impl Signs {
         self.reads.load(Ordering::Relaxed)
     }
 
-    fn parts(&self) -> u32 {
-        self.parts.load(Ordering::Relaxed)
+    fn writes(&self) -> u32 {
+        self.writes.load(Ordering::Relaxed)
     }
 }
 
@@ -50,8 +50,8 @@ pub(super) struct Parting {
     /// When to look next.
     pub(super) look_at: Instant,
     reads: u32,
-    parts: u32,
-    /// When a part of a response was written last, as far as was seen.
+    writes: u32,
+    /// When something of a response was written last, as far as was seen.
     moved_at: Instant,
     write_stall: Duration,
 }
@@ -59,10 +59,8 @@ pub(super) struct Parting {
 /// What a look at such a client comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Look again.
+    /// It is being seen off: look again.
     Wait,
-    /// It lives: hyper sees it off.
-    Lives,
     /// It is silent.
     Silent,
     /// It has not read for `timeouts.write_stall`.
@@ -76,7 +74,7 @@ impl Parting {
         Self {
             look_at: now + PATIENCE,
             reads: client.signs.reads(),
-            parts: client.signs.parts(),
+            writes: client.signs.writes(),
             moved_at: now,
             write_stall,
         }
@@ -87,9 +85,13 @@ impl Parting {
         let now = Instant::now();
         self.look_at = now + PATIENCE;
         let signs = &client.signs;
+        if client.is_stalled() || client.idle_since().is_none() {
+            // There is a timer for either.
+            return Look::Wait;
+        }
         if signs.is_sending.load(Ordering::Relaxed) {
-            if signs.parts() != self.parts {
-                self.parts = signs.parts();
+            if signs.writes() != self.writes {
+                self.writes = signs.writes();
                 self.moved_at = now;
             }
             let has_stalled = now.duration_since(self.moved_at) >= self.write_stall;
@@ -99,12 +101,10 @@ impl Parting {
                 Look::Wait
             };
         }
-        if client.idle_since().is_none() {
-            Look::Wait
-        } else if signs.reads() == self.reads {
-            Look::Silent
-        } else {
-            Look::Lives
+        if signs.reads() == self.reads {
+            return Look::Silent;
         }
+        self.reads = signs.reads();
+        Look::Wait
     }
 }

@@ -1,9 +1,8 @@
-//! What is known of the client at the other end of a connection, and a second handle to the
-//! socket that tells whether it is still there.
+//! What is known of the client at the other end of a connection, and whether it is still there.
 //!
-//! **hyper does not look at a socket while a request body is unread**, so a client that hung up
-//! would keep its place in the queue. The second handle sees the FIN or reset behind unread
-//! bytes, by the reactor's readiness alone: no system call, no unsafe code.
+//! **hyper does not look at a socket while a request body is unread**, so a client that hung up would keep
+//! its place in the queue. The second handle sees the FIN or reset behind unread bytes, by the
+//! reactor's readiness alone: no system call, no unsafe code.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,7 +24,7 @@ use crate::proxy::client::stall::Pulse;
 use crate::proxy::client::tls::TlsPeer;
 use crate::proxy::head::scan::{Flaw, Scan};
 
-/// How soon a departure is noticed when bytes that nobody reads hide it. Half of what is promised.
+/// How soon a departure is noticed that unread bytes hide: half of what is promised.
 const LOOK_AGAIN: Duration = Duration::from_millis(125);
 
 /// Between requests.
@@ -356,6 +355,11 @@ impl Client {
         }
     }
 
+    /// Whether something waits to be written until the client reads.
+    pub(in crate::proxy) fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Relaxed)
+    }
+
     /// Says whether something waits to be written until the client reads.
     pub(in crate::proxy) fn set_stalled(&self, stalled: bool) {
         self.is_stalled.store(stalled, Ordering::Relaxed);
@@ -373,7 +377,7 @@ impl Client {
 
     /// Writes what fits to the socket; never into the middle of what hyper has said.
     pub(in crate::proxy) fn write_raw(&self, bytes: &[u8]) {
-        if !self.is_stalled.load(Ordering::Relaxed) {
+        if !self.is_stalled() {
             let _ = self.socket().try_write(bytes);
         }
     }
