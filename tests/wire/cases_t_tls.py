@@ -241,12 +241,13 @@ def test_websockets_are_tunnelled(t):
 
 def test_a_drain_tells_and_ends(t):
     plain = t.plain()
-    weir, authority = secured(t, plain, drain__lame_duck="500ms", drain__timeout="8s")
+    weir, authority = secured(t, plain, drain__lame_duck="1s", drain__timeout="8s")
     busy, idle = (t.keep(TlsRaw(weir.port, authority.context(), within=15)) for _ in range(2))
     equal(idle.ask(get("/")).status, 200, "before")
     busy.send(get("/hold"))
     eventually("one is busy", lambda: plain.held == 1)
     weir.signal()
+    eventually("readiness fails", lambda: weir.admin("/readyz")[0] == 503)
     equal(idle.ask(get("/")).one("connection"), "close", "told to go")
     check(ends_cleanly(idle), "the idle one is not ended with close_notify")
     plain.release.set()
