@@ -107,6 +107,9 @@
 //!   is passed on with what is left, and one that passed in the queue is not forwarded (`expired`).
 //! * A tunnel whose permit was released is in no gauge of the gate, and counted as served when it
 //!   ends: `weir_tunnels` shows it meanwhile, and the drain waits for it.
+//! * What h2 neither bounds nor tells (floods of small frames, malformed requests that it resets, responses
+//!   that it holds for a client that does not read) is found in the heads of the frames that pass the
+//!   connection's IO.
 //! * h2's window of a whole connection is larger than its streams can fill: h2 takes half of it for
 //!   the cost of small frames that wait.
 //! * An upload of unknown length is charged to the queue as if all that may be read ahead of it

@@ -13,6 +13,16 @@
 //! `handle` is that list as code. A `Record` counts the request when it is dropped, and an
 //! `Exchange` returns the permit when the backend is done, whatever ends them.
 //!
+//! # Rooms
+//!
+//! | module | owns |
+//! |---|---|
+//! | `client` | one connection of a client: protocol, TLS, timers, floods, its end |
+//! | `head` | message heads: what is refused, who is believed, what is written instead; pure |
+//! | `forward` | the exchange with the backend: both bodies, tunnels, when the permit returns |
+//! | `upstream` | connections to the backend and their pool |
+//! | `answer` | what weir says itself |
+//!
 //! # Invariants
 //!
 //! * **Nothing is forwarded without a [`Permit`](crate::gate::Permit)**: an exchange cannot be
