@@ -1,0 +1,485 @@
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Three fields, each with its values.
+#[derive(Clone, Debug)]
+struct Head([Vec<&'static str>; 3]);
+
+impl Fields for Head {
+    fn values(&self, field: FieldId) -> impl Iterator<Item = &[u8]> {
+        self.0[usize::from(field.0)]
+            .iter()
+            .map(|value| value.as_bytes())
+    }
+}
+
+fn exact(path: &str) -> When {
+    of(PathRule::Exact(path.into()))
+}
+
+fn prefix(path: &str) -> When {
+    of(PathRule::Prefix(path.into()))
+}
+
+fn glob(pattern: &str) -> When {
+    of(PathRule::Glob(Glob::new(pattern).expect("a pattern")))
+}
+
+fn of(rule: PathRule) -> When {
+    When {
+        paths: vec![rule],
+        ..When::default()
+    }
+}
+
+fn with_methods(when: When, methods: &[&str]) -> When {
+    When {
+        methods: Methods::of(methods.iter().copied()),
+        ..when
+    }
+}
+
+fn with_field(when: When, test: FieldTest) -> When {
+    When {
+        fields: vec![FieldRule {
+            field: FieldId(0),
+            test,
+        }],
+        ..when
+    }
+}
+
+fn find(routes: &Routes, method: &str, path: &str) -> Option<usize> {
+    routes.find(&Asked {
+        method,
+        path,
+        is_grpc: false,
+        is_trusted: false,
+        fields: &Head(Default::default()),
+    })
+}
+
+#[test]
+fn the_first_that_fits_wins_however_it_is_found() {
+    let routes = Routes::new(vec![
+        with_methods(exact("/a/b"), &["POST"]),
+        glob("/a/*"),
+        exact("/a/b"),
+        prefix("/a"),
+        with_methods(When::default(), &["DELETE"]),
+        prefix("/a/deep/one"),
+        prefix("/b/"),
+    ]);
+    for (method, path, expected) in [
+        ("POST", "/a/b", Some(0)),
+        ("GET", "/a/b", Some(1)),
+        ("GET", "/a/b/c", Some(3)),
+        ("GET", "/a", Some(3)),
+        ("GET", "/a/", Some(1)),
+        ("GET", "/ab", None),
+        ("DELETE", "/ab", Some(4)),
+        ("DELETE", "/a/b", Some(1)),
+        ("GET", "/a/deep/one", Some(3)),
+        ("GET", "/b", None),
+        ("GET", "/b/", Some(6)),
+        ("GET", "/b/c", Some(6)),
+        ("GET", "/A/b", None),
+        ("GET", "/%61/b", None),
+        ("OPTIONS", "*", None),
+        ("get", "/b/c", Some(6)),
+        ("delete", "/c", None),
+    ] {
+        assert_eq!(find(&routes, method, path), expected, "{method} {path}");
+    }
+    assert_eq!(find(&Routes::default(), "GET", "/"), None);
+}
+
+#[test]
+fn what_sorts_between_a_prefix_and_what_is_below_it_hides_nothing() {
+    // In bytes, `-` and `.` stand before `/`, and `0` behind it.
+    let routes = Routes::new(vec![
+        prefix("/a-b"),
+        prefix("/a.b"),
+        prefix("/a"),
+        prefix("/a0"),
+    ]);
+    assert_eq!(find(&routes, "GET", "/a-b/x"), Some(0));
+    assert_eq!(find(&routes, "GET", "/a-"), None);
+    assert_eq!(find(&routes, "GET", "/a-bc"), None);
+    assert_eq!(find(&routes, "GET", "/a/z"), Some(2));
+    assert_eq!(find(&routes, "GET", "/a0/z"), Some(3));
+    let routes = Routes::new(vec![prefix("/a"), prefix("/a/v-"), prefix("/a/v/w")]);
+    assert_eq!(find(&routes, "GET", "/a/v/x"), Some(0));
+}
+
+#[test]
+fn conditions_are_all_of_them_and_a_repeated_field_passes_by_any_value() {
+    let when = When {
+        methods: Methods::of(["GET", "PURGE"]),
+        is_grpc: true,
+        is_trusted: true,
+        fields: vec![
+            FieldRule {
+                field: FieldId(1),
+                test: FieldTest::Begins("go".into()),
+            },
+            FieldRule {
+                field: FieldId(2),
+                test: FieldTest::Present,
+            },
+        ],
+        ..prefix("/a")
+    };
+    let routes = Routes::new(vec![when.clone()]);
+    let ask = |method, path, is_grpc, is_trusted, fields: &Head| {
+        let asked = Asked {
+            method,
+            path,
+            is_grpc,
+            is_trusted,
+            fields,
+        };
+        let mismatch = when.mismatch(&asked);
+        assert_eq!(routes.find(&asked).is_some(), mismatch.is_none());
+        mismatch
+    };
+    let good = Head([vec![], vec!["silver", "gold"], vec![""]]);
+    let bad = Head([vec!["gold"], vec!["Gold", "a gold"], vec![]]);
+    assert_eq!(ask("PURGE", "/a", true, true, &good), None);
+    assert_eq!(ask("PURGE", "/b", true, true, &good), Some(Mismatch::Path));
+    assert_eq!(ask("PUT", "/a", true, true, &good), Some(Mismatch::Method));
+    assert_eq!(
+        ask("GET", "/a", false, true, &good),
+        Some(Mismatch::NotGrpc)
+    );
+    assert_eq!(
+        ask("GET", "/a", true, false, &good),
+        Some(Mismatch::NotTrusted)
+    );
+    assert_eq!(ask("GET", "/a", true, true, &bad), Some(Mismatch::Field(0)));
+}
+
+#[test]
+fn stars_stay_in_their_segment_and_double_stars_do_not() {
+    for (pattern, path, fits) in [
+        ("/a/*", "/a/b", true),
+        ("/a/*", "/a/", true),
+        ("/a/*", "/a", false),
+        ("/a/*", "/a/b/c", false),
+        ("/a/**", "/a/b/c", true),
+        ("/a/***", "/a/b/c", true),
+        ("/a**", "/abc/d", true),
+        ("/a*", "/abc/d", false),
+        ("*.jpg", "x.jpg", true),
+        ("/*.jpg", "/a/x.jpg", false),
+        ("/**.jpg", "/a/x.jpg", true),
+        ("/**.jpg", "/.jpg", true),
+        ("/v*/img/*", "/v1/img/2", true),
+        ("/v*/img/*", "/v1/x/img/2", false),
+        ("/v**/img/*", "/v1/x/img/2", true),
+        ("/v**/img/*", "/v1/img/x/img/2", true),
+        ("/*/*/c", "/a/b/c", true),
+        ("/*/*/c", "/a/b/d/c", false),
+        ("/a*a", "/a", false),
+        ("/a*a", "/aa", true),
+        ("/*a*a*", "/aa", true),
+        ("/*a*b*", "/ba", false),
+        ("/**a*/b/**", "/x/a/c/ab/b/c", true),
+    ] {
+        let glob = Glob::new(pattern).expect("a pattern");
+        assert_eq!(glob.fits(path), fits, "{pattern} {path}");
+    }
+    assert_eq!(Glob::new("/a"), Err(GlobError::NoWildcard));
+    let long = format!("*{}*", "a".repeat(Glob::LONGEST - 2));
+    assert!(Glob::new(&long).expect("just fits").fits(&long));
+    assert_eq!(
+        Glob::new(&format!("*a{}", &long[1..])),
+        Err(GlobError::TooLong)
+    );
+}
+
+/// The classic that takes backtracking matchers hours.
+#[test]
+fn no_path_takes_long() {
+    let pattern = format!("/{}b", "**a*".repeat(30));
+    let glob = Glob::new(&pattern).expect("a pattern");
+    let path = format!("/{}", "a/".repeat(8 << 10));
+    let start = Instant::now();
+    assert!(!glob.fits(&path) && !glob.fits(&format!("{path}c")));
+    assert!(!glob.fits(&format!("{path}c/b/d")));
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn routes_that_can_never_be_the_first_are_found() {
+    let hidden = |list: &[When]| {
+        let hidden = Routes::new(list.to_vec()).hidden();
+        let parts = hidden.into_iter().map(|one| (one.route, one.path, one.by));
+        parts.collect::<Vec<_>>()
+    };
+    let get = |when| with_methods(when, &["GET"]);
+    let gold = |when| with_field(when, FieldTest::Is("gold".into()));
+    let any = When::default;
+    // Each list's last route, and which routes hide it.
+    let rows: [(Vec<When>, Option<Vec<usize>>); 24] = [
+        (vec![any(), exact("/a")], Some(vec![0])),
+        (vec![prefix("/a"), exact("/a")], Some(vec![0])),
+        (vec![prefix("/a"), exact("/ab")], None),
+        (vec![prefix("/a"), prefix("/a/b")], Some(vec![0])),
+        (vec![prefix("/a/"), prefix("/a")], None),
+        (vec![prefix("/a/b"), prefix("/a")], None),
+        (vec![prefix("/a"), glob("/a/*")], Some(vec![0])),
+        (vec![prefix("/a"), glob("/a*")], None),
+        (vec![glob("/a*"), exact("/ab")], Some(vec![0])),
+        (vec![glob("/a**"), glob("/a*/b")], Some(vec![0])),
+        (vec![glob("/a**"), prefix("/ab")], Some(vec![0])),
+        (vec![glob("/a*"), prefix("/ab")], None),
+        (vec![glob("/a*"), glob("/a*")], Some(vec![0])),
+        (vec![get(any()), exact("/a")], None),
+        (vec![any(), get(any())], Some(vec![0])),
+        (
+            vec![
+                get(any()),
+                with_methods(any(), &["POST", "PUT"]),
+                with_methods(any(), &["GET", "PUT"]),
+            ],
+            Some(vec![0, 1]),
+        ),
+        (
+            vec![
+                exact("/a"),
+                exact("/b"),
+                When {
+                    paths: [exact("/a").paths, exact("/b").paths].concat(),
+                    ..any()
+                },
+            ],
+            Some(vec![0, 1]),
+        ),
+        (vec![gold(any()), any()], None),
+        (vec![any(), gold(any())], Some(vec![0])),
+        (vec![gold(any()), gold(exact("/a"))], Some(vec![0])),
+        (
+            vec![
+                with_field(any(), FieldTest::Begins("go".into())),
+                gold(any()),
+            ],
+            Some(vec![0]),
+        ),
+        (
+            vec![
+                gold(any()),
+                with_field(any(), FieldTest::Begins("go".into())),
+            ],
+            None,
+        ),
+        (
+            vec![with_field(any(), FieldTest::Present), gold(any())],
+            Some(vec![0]),
+        ),
+        (
+            vec![
+                When {
+                    is_grpc: true,
+                    ..any()
+                },
+                exact("/a"),
+            ],
+            None,
+        ),
+    ];
+    for (list, by) in rows {
+        let expected = by.map(|by| vec![(list.len() - 1, None, by)]);
+        assert_eq!(hidden(&list), expected.unwrap_or_default(), "{list:?}");
+    }
+    let mixed = When {
+        paths: [exact("/b").paths, exact("/a/b").paths].concat(),
+        ..any()
+    };
+    assert_eq!(hidden(&[prefix("/a"), mixed]), [(1, Some(1), vec![0])]);
+}
+
+#[test]
+fn overlaps_are_told_where_neither_is_a_case_of_the_other() {
+    let overlaps = |list: &[When]| {
+        let pairs = Routes::new(list.to_vec()).overlaps();
+        pairs
+            .iter()
+            .map(|pair| (pair.earlier, pair.later))
+            .collect::<Vec<_>>()
+    };
+    let post = |when| with_methods(when, &["POST"]);
+    let gold = |when| with_field(when, FieldTest::Is("gold".into()));
+    let tin = |when| with_field(when, FieldTest::Is("tin".into()));
+    assert_eq!(overlaps(&[post(prefix("/a")), prefix("/a/b")]), [(0, 1)]);
+    assert_eq!(overlaps(&[gold(When::default()), exact("/a")]), [(0, 1)]);
+    assert_eq!(overlaps(&[glob("/*/b"), glob("/x/*")]), [(0, 1)]);
+    assert_eq!(overlaps(&[glob("/*/b"), prefix("/a/b")]), [(0, 1)]);
+    assert_eq!(
+        overlaps(&[exact("/a/b"), prefix("/a"), When::default()]),
+        []
+    );
+    assert_eq!(overlaps(&[prefix("/a"), prefix("/b")]), []);
+    assert_eq!(overlaps(&[gold(prefix("/a")), tin(prefix("/a/b"))]), []);
+    assert_eq!(
+        overlaps(&[post(prefix("/a")), with_methods(prefix("/a/b"), &["PUT"])]),
+        []
+    );
+}
+
+// What follows says the same in other words, and as simply as can be.
+
+/// By all ways to split, byte by byte.
+fn naive_glob(pattern: &[u8], path: &[u8]) -> bool {
+    let run = pattern.iter().take_while(|byte| **byte == b'*').count();
+    if run == 0 {
+        return match (pattern.split_first(), path.split_first()) {
+            (None, None) => true,
+            (Some((a, pattern)), Some((b, path))) => a == b && naive_glob(pattern, path),
+            _ => false,
+        };
+    }
+    (0..=path.len()).any(|len| {
+        let may_run = run > 1 || !path[..len].contains(&b'/');
+        may_run && naive_glob(&pattern[run..], &path[len..])
+    })
+}
+
+fn naive_path(rule: &PathRule, path: &str) -> bool {
+    match rule {
+        PathRule::Exact(exact) => path == &**exact,
+        PathRule::Prefix(prefix) => {
+            let below = prefix.strip_suffix('/').unwrap_or(prefix);
+            path == &**prefix || path.starts_with(&format!("{below}/"))
+        }
+        PathRule::Glob(glob) => naive_glob(glob.text().as_bytes(), path.as_bytes()),
+    }
+}
+
+fn naive_takes(when: &When, asked: &Asked<'_, Head>) -> bool {
+    let path = when.paths.is_empty() || when.paths.iter().any(|rule| naive_path(rule, asked.path));
+    let listed: Vec<_> = when.methods.listed().collect();
+    let method = listed.is_empty() || listed.contains(&asked.method);
+    let grpc = !when.is_grpc || asked.is_grpc;
+    let trusted = !when.is_trusted || asked.is_trusted;
+    let fields = when.fields.iter().all(|rule| {
+        asked.fields.0[usize::from(rule.field.0)]
+            .iter()
+            .any(|value| match &rule.test {
+                FieldTest::Present => true,
+                FieldTest::Is(text) => value == &&**text,
+                FieldTest::Begins(text) => value.starts_with(&**text),
+            })
+    });
+    path && method && grpc && trusted && fields
+}
+
+/// Few letters and short, so that much coincides.
+fn any_path() -> impl Strategy<Value = String> {
+    "(/[ab.-]{0,2}){0,4}".prop_filter("not empty", |path| !path.is_empty())
+}
+
+fn any_rule() -> impl Strategy<Value = PathRule> {
+    prop_oneof![
+        any_path().prop_map(|path| PathRule::Exact(path.into())),
+        any_path().prop_map(|path| PathRule::Prefix(path.into())),
+        "(/(\\*|\\*\\*|[ab.-]|a\\*){0,2}){1,4}".prop_map(|pattern| {
+            let pattern = if pattern.contains('*') {
+                pattern
+            } else {
+                format!("{pattern}*")
+            };
+            PathRule::Glob(Glob::new(&pattern).expect("a pattern"))
+        }),
+    ]
+}
+
+fn any_field_rule() -> impl Strategy<Value = FieldRule> {
+    let value = || prop::sample::select(vec!["", "x", "xy", "y"]);
+    let test = prop_oneof![
+        Just(FieldTest::Present),
+        value().prop_map(|text| FieldTest::Is(text.into())),
+        value().prop_map(|text| FieldTest::Begins(text.into())),
+    ];
+    (0_u16..3, test).prop_map(|(field, test)| FieldRule {
+        field: FieldId(field),
+        test,
+    })
+}
+
+const METHODS: [&str; 4] = ["GET", "POST", "PURGE", "get"];
+
+fn any_when() -> impl Strategy<Value = When> {
+    (
+        prop::collection::vec(any_rule(), 0..3),
+        prop::sample::subsequence(METHODS.to_vec(), 0..3),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+        prop::collection::vec(any_field_rule(), 0..2),
+    )
+        .prop_map(|(paths, methods, is_grpc, is_trusted, fields)| When {
+            paths,
+            methods: Methods::of(methods),
+            is_grpc,
+            is_trusted,
+            fields,
+        })
+}
+
+fn any_head() -> impl Strategy<Value = Head> {
+    let values = || prop::collection::vec(prop::sample::select(vec!["", "x", "xy", "y"]), 0..3);
+    [values(), values(), values()].prop_map(Head)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_table_finds_what_a_loop_finds(
+        list in prop::collection::vec(any_when(), 0..12),
+        paths in prop::collection::vec(any_path(), 1..12),
+        head in any_head(),
+        method in prop::sample::select(METHODS.to_vec()),
+        is_grpc: bool,
+        is_trusted: bool,
+    ) {
+        let routes = Routes::new(list.clone());
+        // The rules' own texts are the paths that are most likely to be told apart wrongly.
+        let texts = list.iter().flat_map(|when| &when.paths).map(|rule| rule.text().to_owned());
+        for path in paths.into_iter().chain(texts) {
+            let asked = Asked { method, path: &path, is_grpc, is_trusted, fields: &head };
+            let expected = list.iter().position(|when| naive_takes(when, &asked));
+            prop_assert_eq!(routes.find(&asked), expected, "{}", path);
+            let first = list.iter().position(|when| when.mismatch(&asked).is_none());
+            prop_assert_eq!(first, expected, "{}", path);
+        }
+    }
+
+    /// What is called hidden is never found, and what never is found by chance is no proof.
+    #[test]
+    fn a_hidden_route_takes_nothing(
+        list in prop::collection::vec(any_when(), 1..8),
+        paths in prop::collection::vec(any_path(), 1..12),
+        head in any_head(),
+        method in prop::sample::select(METHODS.to_vec()),
+        is_grpc: bool,
+        is_trusted: bool,
+    ) {
+        let routes = Routes::new(list.clone());
+        for hidden in routes.hidden() {
+            let texts = list[hidden.route].paths.iter().map(|rule| rule.text().replace('*', "a"));
+            for path in texts.chain(paths.iter().cloned()) {
+                let asked = Asked { method, path: &path, is_grpc, is_trusted, fields: &head };
+                let found = routes.find(&asked);
+                let by_it = hidden.path.is_none_or(|rule| {
+                    naive_path(&list[hidden.route].paths[rule], &path)
+                });
+                prop_assert!(found != Some(hidden.route) || !by_it, "{} {:?}", path, hidden);
+                prop_assert!(hidden.by.iter().all(|by| *by < hidden.route));
+            }
+        }
+    }
+}
