@@ -4,9 +4,11 @@
 //! costs are integers, decisions are values. The shell that makes it concurrent is
 //! [`crate::gate`].
 
+pub mod classify;
 mod outcome;
 mod reason;
 mod retry_budget;
+pub mod route;
 mod scheduler;
 mod units;
 
