@@ -2,18 +2,20 @@
 //!
 //! serde would stop at the first value of the wrong type. Here a key that cannot be read leaves
 //! a problem and `None`, and reading goes on. What no call asked for is an unknown key.
+//!
+//! A key is a path of names, `queue.max_wait`. In a list of tables each has its number, from 1:
+//! `route[2].class`.
+
+mod strangers;
 
 use std::collections::BTreeMap;
 
 use figment::Figment;
-use figment::value::{Dict, Value};
+use figment::value::Value;
 
-use super::problem::{Problem, TOLD, quoted, shown_key};
+use super::problem::{Problem, quoted, shown_key};
 use super::source::{self, BUILT_IN, Layer};
-use super::value::{distance, scalar, shown, toml_date};
-
-/// Far longer than any key: what is longer was not meant to be one.
-const LONGEST_KEY: usize = 100;
+use super::value::{any_row, find, scalar, shown, toml_date};
 
 /// What is wrong with a text, and what to write instead.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ enum Shape {
     Open,
     /// One value, or a table of known names.
     Either,
+    /// A list of tables of known names.
+    Rows,
 }
 
 pub(super) struct Reader {
@@ -79,8 +83,8 @@ impl Reader {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, Complaint>,
     ) -> Option<T> {
-        self.asked.entry(key.to_owned()).or_insert(Shape::Leaf);
-        let value = self.root.find_ref(key)?.clone();
+        self.ask(key);
+        let value = find(&self.root, key)?.clone();
         let source = self.source_of(&value);
         let Some(text) = scalar(&value) else {
             let (problem, remedy) = match &value {
@@ -123,6 +127,19 @@ impl Reader {
         }
     }
 
+    /// The same for a key that need not be there: `Some(None)` if it is not.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<Option<T>> {
+        if self.has(key) {
+            self.read(key, parse).map(Some)
+        } else {
+            Some(None)
+        }
+    }
+
     /// A list: as such, or as one text with commas, as a variable has it. Each item is read by
     /// `parse`, which may make several of it.
     pub(super) fn list<T>(
@@ -130,12 +147,35 @@ impl Reader {
         key: &str,
         parse: impl Fn(&str) -> Result<Vec<T>, Complaint>,
     ) -> Option<Vec<T>> {
-        self.asked.entry(key.to_owned()).or_insert(Shape::Leaf);
-        let value = self.root.find_ref(key)?.clone();
+        let split = |text: &str| text.split(',').map(str::to_owned).collect();
+        self.items(key, split, parse)
+    }
+
+    /// A list, or one text that is all of it; empty if nothing is there.
+    pub(super) fn texts<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Option<Vec<T>> {
+        if !self.has(key) {
+            return Some(Vec::new());
+        }
+        let one = |text: &str| vec![text.to_owned()];
+        self.items(key, one, |text| parse(text).map(|item| vec![item]))
+    }
+
+    fn items<T>(
+        &mut self,
+        key: &str,
+        split: impl Fn(&str) -> Vec<String>,
+        parse: impl Fn(&str) -> Result<Vec<T>, Complaint>,
+    ) -> Option<Vec<T>> {
+        self.ask(key);
+        let value = find(&self.root, key)?.clone();
         let source = self.source_of(&value);
         let items: Option<Vec<String>> = match &value {
             Value::Array(_, items) => items.iter().map(scalar).collect(),
-            _ => scalar(&value).map(|text| text.split(',').map(str::to_owned).collect()),
+            _ => scalar(&value).map(|text| split(&text)),
         };
         let parsed = items
             .as_ref()
@@ -170,17 +210,30 @@ impl Reader {
 
     /// Whether a key that may be one value or a table is a table; names what may be in it.
     pub(super) fn is_table(&mut self, key: &str, names: &[&str]) -> bool {
-        self.asked.insert(key.to_owned(), Shape::Either);
+        self.asked.insert(any_row(key), Shape::Either);
         for name in names {
-            self.asked.insert(format!("{key}.{name}"), Shape::Leaf);
+            self.ask(&format!("{key}.{name}"));
         }
-        matches!(self.root.find_ref(key), Some(Value::Dict(..)))
+        matches!(find(&self.root, key), Some(Value::Dict(..)))
+    }
+
+    /// How many tables a list of them has; names what may be in each. What is no such list is told
+    /// by [`finish`](Self::finish).
+    pub(super) fn rows(&mut self, key: &str, names: &[&str]) -> usize {
+        self.asked.insert(key.to_owned(), Shape::Rows);
+        for name in names {
+            self.ask(&format!("{key}[].{name}"));
+        }
+        match find(&self.root, key) {
+            Some(Value::Array(_, rows)) => rows.len(),
+            _ => 0,
+        }
     }
 
     /// Whether anything is given for a key.
     pub(super) fn has(&mut self, key: &str) -> bool {
-        self.asked.entry(key.to_owned()).or_insert(Shape::Leaf);
-        self.root.find_ref(key).is_some()
+        self.ask(key);
+        find(&self.root, key).is_some()
     }
 
     /// A table of any names, each entry read by `parse`.
@@ -189,8 +242,8 @@ impl Reader {
         key: &str,
         parse: impl Fn(&str, &str) -> Result<T, Complaint>,
     ) -> Option<Vec<T>> {
-        self.asked.insert(key.to_owned(), Shape::Open);
-        let value = self.root.find_ref(key)?.clone();
+        self.asked.insert(any_row(key), Shape::Open);
+        let value = find(&self.root, key)?.clone();
         let dict = value.as_dict()?;
         let mut all = Some(Vec::new());
         for (name, value) in dict {
@@ -270,103 +323,12 @@ impl Reader {
         self.asked.keys().cloned().collect()
     }
 
-    fn look_for_strangers(&mut self, source: &str, prefix: &str, dict: &Dict) {
-        for (name, value) in dict {
-            let key = match prefix {
-                "" => name.clone(),
-                _ => format!("{prefix}.{name}"),
-            };
-            if name.contains('.') {
-                // `find` would take the dot for a step: the value would silently be nothing.
-                let complaint = Complaint::new(
-                    "a dot inside a quoted name is no path, so this sets nothing",
-                    "write a table and the name in it: [queue], and below it max_wait = \"1s\"",
-                );
-                self.complain(&key, Some(shown(value)), source.to_owned(), complaint);
-                continue;
-            }
-            let inside = format!("{key}.");
-            match (self.asked.get(&key), value) {
-                (Some(Shape::Either), Value::Dict(_, inner)) => {
-                    self.look_for_strangers(source, &key, inner);
-                }
-                // Whether the content fits was said when it was read; an open table that is none
-                // was not, because there was nothing to read.
-                (Some(Shape::Open), Value::Dict(..)) | (Some(Shape::Leaf | Shape::Either), _) => {}
-                (None, Value::Dict(_, inner)) if self.is_a_table(&inside) => {
-                    self.look_for_strangers(source, &key, inner);
-                }
-                (None, _) if !self.is_a_table(&inside) => self.stranger(source, key, value),
-                (Some(Shape::Open) | None, _) => {
-                    let complaint = Complaint::new(
-                        "it is a table of settings, not one value",
-                        format!("set the keys in it, such as {}", self.example_in(&inside)),
-                    );
-                    self.complain(&key, Some(shown(value)), source.to_owned(), complaint);
-                }
-            }
-        }
-    }
-
-    fn stranger(&mut self, source: &str, mut key: String, mut value: &Value) {
-        // `[queu]` with one key in it is told by that key, which says more.
-        while let Value::Dict(_, inner) = value {
-            let mut entries = inner.iter();
-            let (Some((name, inner)), None) = (entries.next(), entries.next()) else {
-                break;
-            };
-            key = format!("{key}.{name}");
-            value = inner;
-        }
-        let kind = match value {
-            Value::Dict(..) => "table",
-            _ => "key",
-        };
-        // What nobody reads needs no search for what it may have meant.
-        let near = Some(&key).filter(|_| self.problems.len() < TOLD);
-        let remedy = match near.and_then(|key| self.nearest(key)) {
-            Some(near) => format!("did you mean {near}? If not, remove it"),
-            None => "remove it; `weir check` then lists every key".to_owned(),
-        };
-        let complaint = Complaint::new(format!("there is no such {kind}"), remedy);
-        self.complain(&key, Some(shown(value)), source.to_owned(), complaint);
-    }
-
-    fn is_a_table(&self, inside: &str) -> bool {
-        self.asked.keys().any(|key| key.starts_with(inside))
-    }
-
-    fn example_in(&self, inside: &str) -> String {
-        let example = self.asked.keys().find(|key| key.starts_with(inside));
-        example.cloned().unwrap_or_else(|| format!("{inside}NAME"))
-    }
-
-    /// The known key that was probably meant: the same name in another table, or one that differs
-    /// in a few letters.
-    fn nearest(&self, key: &str) -> Option<&str> {
-        if key.len() > LONGEST_KEY {
-            return None;
-        }
-        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-        let tables = self
-            .asked
-            .keys()
-            .filter_map(|key| key.rsplit_once('.').map(|(table, _)| table));
-        let same_name = self.asked.keys().find(|known| last(known) == last(key));
-        let close = (key.len() / 4).clamp(1, 4);
-        self.asked
-            .keys()
-            .map(String::as_str)
-            .chain(tables)
-            .map(|known| (distance(known, key), known))
-            .filter(|(distance, _)| *distance <= close)
-            .min()
-            .map(|(_, known)| known)
-            .or_else(|| same_name.map(String::as_str))
+    fn ask(&mut self, key: &str) {
+        self.asked.entry(any_row(key)).or_insert(Shape::Leaf);
     }
 
     fn described(&self, key: &str) -> (Option<String>, String) {
-        match self.root.find_ref(key) {
+        match find(&self.root, key) {
             Some(value) => (Some(shown(value)), self.source_of(value)),
             None => (None, "not set".to_owned()),
         }

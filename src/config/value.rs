@@ -62,6 +62,29 @@ pub(super) fn toml_date(value: &Value) -> Option<&str> {
     value.as_dict()?.get("$__toml_private_datetime")?.as_str()
 }
 
+/// The value at a path of names, of which `name[2]` is the second of a list.
+pub(super) fn find<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(root, |value, part| {
+        let row = part.strip_suffix(']').and_then(|part| part.split_once('['));
+        let Some((name, number)) = row else {
+            return value.as_dict()?.get(part);
+        };
+        let number: usize = number.parse().ok()?;
+        let rows = value.as_dict()?.get(name)?.as_array()?;
+        rows.get(number.checked_sub(1)?)
+    })
+}
+
+/// The key with `[]` for `[2]`: what holds for each row of a list.
+pub(super) fn any_row(key: &str) -> String {
+    let row = key.split_once('[').and_then(|(list, rest)| {
+        let (number, rest) = rest.split_once(']')?;
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| format!("{list}[]{rest}"))
+    });
+    row.unwrap_or_else(|| key.to_owned())
+}
+
 /// How many letters to insert, delete or replace between two words.
 pub(super) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
