@@ -78,7 +78,10 @@ fn path_chars(text: &str) -> Parsed<()> {
             "write a shorter path_prefix",
         ));
     }
-    match text.chars().find(|c| !c.is_ascii_graphic() || "?#".contains(*c)) {
+    match text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || "?#".contains(*c))
+    {
         Some('?') => Err(Complaint::new(
             format!("{} has a query, which routes do not look at", quoted(text)),
             remedy,
@@ -106,7 +109,10 @@ pub(super) fn grpc(text: &str) -> Parsed<PathRule> {
     };
     if text.len() > PATH_MAX || !is_name(service) || method.is_some_and(|name| !is_name(name)) {
         return Err(Complaint::new(
-            format!("{} is neither a gRPC service nor a method of one", quoted(text)),
+            format!(
+                "{} is neither a gRPC service nor a method of one",
+                quoted(text)
+            ),
             "write the service with its package, such as \"shop.v1.Orders\", or with a method, \
              such as \"shop.v1.Orders/List\"",
         ));
@@ -168,7 +174,10 @@ pub(super) fn field(name: &str, text: &str) -> Parsed<(String, FieldTest)> {
 pub(super) fn field_name(text: &str) -> Parsed<String> {
     if text.starts_with(':') {
         return Err(Complaint::new(
-            format!("{} is no field, but HTTP/2's form of another condition", quoted(text)),
+            format!(
+                "{} is no field, but HTTP/2's form of another condition",
+                quoted(text)
+            ),
             "use path, methods, or the field host",
         ));
     }

@@ -11,12 +11,17 @@
 
 mod changes;
 mod checks;
+mod classes;
+mod conditions;
 mod duration;
 mod files;
+mod hints;
 mod parse;
+mod policy;
 mod problem;
 mod quantity;
 mod reader;
+mod routes;
 mod service_links;
 mod settings;
 mod source;
@@ -37,6 +42,7 @@ use crate::{admin, platform, proxy};
 pub use changes::{Changes, changes};
 pub(crate) use duration::parse as parse_duration;
 pub use files::Watched;
+pub use policy::{Class, ClassOrder, DEFAULT_CLASS, Policy, TenantRate, Tenants};
 pub use problem::{Problem, Problems};
 pub use quantity::{Quantity, show as show_quantity};
 pub use reader::Effective;
@@ -60,6 +66,8 @@ pub struct Config {
     pub target: TargetSource,
     /// What the queue may hold.
     pub bounds: Bounds,
+    /// Routes and classes.
+    pub policy: Policy,
     /// The data path.
     pub proxy: proxy::Settings,
     /// How weir goes.
@@ -175,14 +183,21 @@ fn read(
     let factor = settings::safety_factor(reader);
     let bounds = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
-    let tls = tls::read(reader, warnings, watched);
-    let timeouts = settings::timeouts(reader);
     let budget = match (&target, per_task, factor) {
         (Some(target), Some(per_task), Some(factor)) => {
             checks::budget(reader, target, per_task, factor, machine)
         }
         _ => None,
     };
+    let given = policy::Given {
+        per_task,
+        budget: budget.as_ref(),
+        bounds: bounds.as_ref(),
+        reject: reject.as_ref(),
+    };
+    let policy = policy::read(reader, &given, warnings);
+    let tls = tls::read(reader, warnings, watched);
+    let timeouts = settings::timeouts(reader);
     let tunnel_permit = settings::tunnel_permit(reader);
     let retries = settings::retries(reader);
     // Tunnels without permits are as many as clients make.
@@ -195,6 +210,12 @@ fn read(
 
     if let Some((drain, _)) = &drain {
         checks::drain(reader, drain, bounds.as_ref());
+        if let Some(policy) = &policy {
+            policy::check_waits(reader, policy, drain);
+        }
+    }
+    if let (Some(policy), Some(trust)) = (&policy, &trust) {
+        policy::warn_of_disbelief(reader, policy, trust, warnings);
     }
     let upstream_address = upstream.as_ref().map(|upstream| &upstream.address);
     let admin_listen = admin.as_ref().map(|admin| admin.listen);
@@ -208,6 +229,7 @@ fn read(
         budget: budget?,
         target: target?,
         bounds: bounds?,
+        policy: policy?,
         proxy: proxy::Settings {
             upstream: upstream?,
             tls,

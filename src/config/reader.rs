@@ -230,6 +230,11 @@ impl Reader {
         }
     }
 
+    /// Names a table of any names, which may not be there.
+    pub(super) fn open_table(&mut self, key: &str) {
+        self.asked.insert(any_row(key), Shape::Open);
+    }
+
     /// Whether anything is given for a key.
     pub(super) fn has(&mut self, key: &str) -> bool {
         self.ask(key);
@@ -242,7 +247,7 @@ impl Reader {
         key: &str,
         parse: impl Fn(&str, &str) -> Result<T, Complaint>,
     ) -> Option<Vec<T>> {
-        self.asked.insert(any_row(key), Shape::Open);
+        self.open_table(key);
         let value = find(&self.root, key)?.clone();
         let dict = value.as_dict()?;
         let mut all = Some(Vec::new());

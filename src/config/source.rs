@@ -248,6 +248,13 @@ fn typed(text: &str) -> Value {
         // Never fails: what does not parse is a string.
         return text.parse().unwrap_or_else(|_| Value::from(text));
     }
+    // A list of routes has more. TOML's own parser bounds how deep they are.
+    if text.starts_with('[')
+        && let Ok(mut dict) = Toml::from_str::<Dict>(&format!("list = {text}"))
+        && let Some(list) = dict.remove("list")
+    {
+        return list;
+    }
     Value::from(text)
 }
 

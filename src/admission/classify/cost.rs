@@ -88,10 +88,10 @@ impl CostRule {
     pub(super) fn cost(&self, length: BodyLength, hint: Option<(super::FieldId, u64)>) -> Cost {
         let (bytes, source) = match (hint, length) {
             (Some((field, bytes)), _) => (bytes, CostSource::Hint(field)),
-            (None, BodyLength::Unknown) if self.factor.is_zero() => {
-                (self.base_bytes, CostSource::Rule)
+            (None, BodyLength::Unknown) if self.max_bytes > self.base_bytes => {
+                (self.max_bytes, CostSource::Unknown)
             }
-            (None, BodyLength::Unknown) => (self.max_bytes, CostSource::Unknown),
+            (None, BodyLength::Unknown) => (self.base_bytes, CostSource::Rule),
             (None, BodyLength::Known(length)) => {
                 let sum = self.base_bytes.saturating_add(self.factor.of(length));
                 if sum > self.max_bytes {

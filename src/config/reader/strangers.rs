@@ -96,7 +96,10 @@ impl Reader {
         };
         // What nobody reads needs no search for what it may have meant.
         let near = Some(any_row(&key)).filter(|_| self.problems.len() < TOLD);
-        let row = key.split_inclusive(']').next().and_then(|list| list.split('[').nth(1));
+        let row = key
+            .split_inclusive(']')
+            .next()
+            .and_then(|list| list.split('[').nth(1));
         let row = row.map_or(String::from("[]"), |row| format!("[{row}"));
         let near = near.as_deref().and_then(|key| self.nearest(key));
         let remedy = match near.map(|near| near.replace("[]", &row)) {

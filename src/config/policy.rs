@@ -1,0 +1,168 @@
+//! Routes and classes as they were configured: who is what to the gate, and by which rules it goes.
+
+use std::time::Duration;
+
+use super::classes;
+use super::duration;
+use super::hints;
+use super::problem::Problem;
+use super::reader::{Complaint, Reader};
+use super::routes;
+use crate::admission::classify::{Classifier, FieldNames};
+use crate::admission::{Budget, RetryLimits};
+use crate::gate::Bounds;
+use crate::lifecycle::DrainSettings;
+use crate::proxy::{Reject, Trust};
+
+/// The class of what no route takes.
+pub const DEFAULT_CLASS: &str = "default";
+
+/// What decides about requests beyond their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Says what a request is. Its classes are places in `classes`.
+    pub classifier: Classifier,
+    /// The name of each route, where it has one.
+    pub routes: Vec<Option<String>>,
+    /// Every class, [`DEFAULT_CLASS`] first.
+    pub classes: Vec<Class>,
+    /// How tenants share; `None` if they are not told apart.
+    pub tenants: Option<Tenants>,
+    /// How many requests may say that they are retries.
+    pub retries: RetryLimits,
+}
+
+/// Requests that are to be treated alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Which `[[class]]` it is, from 1; 0 for the default class, if none is.
+    pub row: usize,
+    /// How metrics and logs call it.
+    pub name: String,
+    /// Its share of the permits relative to that of the others: guaranteed while it wants them,
+    /// lent to the others while it does not.
+    pub weight: u32,
+    /// How late it is cut under pressure, from 0 (first) to 100.
+    pub importance: u8,
+    /// Who of those that wait is next.
+    pub order: ClassOrder,
+    /// The longest wait for a permit.
+    pub max_wait: Duration,
+    /// What a refused client is told: 4xx or 5xx.
+    pub status: u16,
+}
+
+/// Who of a class is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassOrder {
+    /// Oldest first.
+    Fifo,
+    /// Newest first.
+    Lifo,
+    /// Oldest first, and newest first under overload.
+    Adaptive,
+}
+
+/// How tenants share a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenants {
+    /// Requests per second and at once that each may send; `None` for any number.
+    pub rate: Option<TenantRate>,
+    /// Up to how many are told apart exactly.
+    pub exact: u32,
+    /// How many have metrics of their own.
+    pub top: u32,
+}
+
+/// What a tenant may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantRate {
+    /// Requests per second.
+    pub per_second: u32,
+    /// Requests that may come at once.
+    pub burst: u32,
+}
+
+/// What the rest of the configuration says that matters here; `None` where it could not be read.
+pub(super) struct Given<'a> {
+    pub(super) per_task: Option<u64>,
+    pub(super) budget: Option<&'a Budget>,
+    pub(super) bounds: Option<&'a Bounds>,
+    pub(super) reject: Option<&'a Reject>,
+}
+
+pub(super) fn read(
+    reader: &mut Reader,
+    given: &Given<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Option<Policy> {
+    let mut names = FieldNames::default();
+    let classes = classes::read(reader, given, warnings);
+    let routes = routes::read(reader, &mut names);
+    let hints = hints::read(reader, given, &mut names);
+    let defaults = (hints.cost, hints.deadline);
+    let names_of_classes = classes.names();
+    let compiled = routes::compile(reader, routes, &names_of_classes, defaults, given, warnings);
+    classes.warn_of_unused(reader, compiled.as_ref(), warnings);
+    let compiled = compiled?;
+    let (fields, tenants, retries) = hints.rest?;
+    let fallback = compiled.fallback(hints.deadline?);
+    Some(Policy {
+        routes: compiled.names,
+        classes: classes.all?,
+        classifier: Classifier::new(names, compiled.routes, compiled.plans, fallback, fields),
+        tenants,
+        retries,
+    })
+}
+
+/// The waits of the classes against the drain.
+pub(super) fn check_waits(reader: &mut Reader, policy: &Policy, drain: &DrainSettings) {
+    let listed = policy.classes.iter().filter(|class| class.row > 0);
+    for class in listed.filter(|class| class.max_wait > drain.timeout) {
+        let key = format!("class[{}].max_wait", class.row);
+        // Where it is not set, it is that of the queue, of which the same is told.
+        if reader.has(&key) {
+            let complaint = Complaint::new(
+                format!(
+                    "it is longer than drain.timeout ({}): what is queued when a drain begins \
+                     could not be served",
+                    duration::show(drain.timeout)
+                ),
+                format!(
+                    "lower it, or raise drain.timeout to at least {}",
+                    duration::show(class.max_wait)
+                ),
+            );
+            reader.problem(&key, complaint);
+        }
+    }
+}
+
+/// What is believed from some peers only, where no peer is.
+pub(super) fn warn_of_disbelief(
+    reader: &Reader,
+    policy: &Policy,
+    trust: &Trust,
+    warnings: &mut Vec<Problem>,
+) {
+    if !trust.proxies.is_empty() {
+        return;
+    }
+    let hints = policy.classifier.hints();
+    let routes = policy.classifier.routes().list().iter();
+    let rows = (1..).zip(routes).filter(|(_, when)| when.is_trusted);
+    let keys = rows.map(|(row, _)| format!("route[{row}].trusted"));
+    let fields = [
+        ("cost.headers", hints.cost.is_empty()),
+        ("tenant.headers", hints.tenant.is_empty()),
+    ];
+    let fields = fields.into_iter().filter(|(_, is_empty)| !is_empty);
+    for key in fields.map(|(key, _)| key.to_owned()).chain(keys) {
+        let complaint = Complaint::new(
+            "nobody is believed, because trust.proxies is []: it has no effect",
+            "name the proxies in front of weir in trust.proxies",
+        );
+        warnings.push(reader.warning(&key, complaint));
+    }
+}
