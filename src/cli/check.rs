@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use super::config_args::ConfigArgs;
-use super::print;
+use super::explain::Explanation;
+use super::{CheckArgs, print};
 use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
 use crate::gate::Strategy;
 use crate::proxy::{
@@ -14,10 +14,23 @@ use crate::proxy::{
 /// Columns beyond this are not padded to: one long value would push every source off the screen.
 const WIDEST_VALUE: usize = 40;
 
-/// Loads the configuration and prints it; 0 if it can be used, else 1 and every problem.
+/// Pairs of routes that share requests, told one by one.
+const OVERLAPS_TOLD: usize = 10;
+
+/// Loads the configuration and prints it, or what it makes of some requests; 0 if it can be used,
+/// else 1 and every problem.
 #[must_use]
-pub(super) fn check(args: &ConfigArgs) -> ExitCode {
-    match config::load(&args.sources()) {
+pub(super) fn check(args: &CheckArgs) -> ExitCode {
+    match config::load(&args.config.sources()) {
+        Ok(loaded) if !args.explain.is_empty() => {
+            let config = &loaded.config;
+            let all = args.explain.iter();
+            let all: Vec<String> = all
+                .map(|ask| Explanation { config, ask }.to_string())
+                .collect();
+            print::out(all.join("\n").trim_end());
+            ExitCode::SUCCESS
+        }
         Ok(loaded) => {
             print::out(Report(&loaded));
             ExitCode::SUCCESS
@@ -39,6 +52,7 @@ impl fmt::Display for Report<'_> {
         }
         f.write_char('\n')?;
         arithmetic(f, &self.0.config)?;
+        shared_requests(f, &self.0.config.policy)?;
         f.write_str("\nThe configuration is valid.")
     }
 }
@@ -108,6 +122,23 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
             depth => format!(", queue.max_depth = {depth} included"),
         }
     )
+}
+
+/// Routes that both take some requests: often meant, but one should know who gets them.
+fn shared_requests(f: &mut fmt::Formatter<'_>, policy: &config::Policy) -> fmt::Result {
+    let pairs = policy.classifier.routes().overlaps();
+    for pair in pairs.iter().take(OVERLAPS_TOLD) {
+        let (earlier, later) = (pair.earlier + 1, pair.later + 1);
+        writeln!(
+            f,
+            "routes: some requests fit both route[{earlier}] and route[{later}]; route[{earlier}] \
+             gets them"
+        )?;
+    }
+    match pairs.len().saturating_sub(OVERLAPS_TOLD) {
+        0 => Ok(()),
+        more => writeln!(f, "routes: … and {more} more pairs that share requests"),
+    }
 }
 
 /// Who may connect, and how.

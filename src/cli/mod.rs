@@ -5,6 +5,7 @@ mod check;
 mod config_args;
 pub mod demo;
 pub mod drain;
+mod explain;
 pub mod healthcheck;
 mod print;
 mod run;
@@ -49,7 +50,7 @@ enum Command {
     /// Run the sidecar; the default
     Run(ConfigArgs),
     /// Validate the configuration; print every value with its source, and the permit arithmetic
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Show the same overload without weir and with it; needs nothing else on the machine
     Demo(demo::DemoArgs),
     /// Tell a running weir to go: for a preStop hook
@@ -62,6 +63,17 @@ enum Command {
     DemoBackend(demo::BackendArgs),
     #[command(hide = true)]
     DemoProxy(ConfigArgs),
+}
+
+#[derive(Args, Debug)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Say instead what a request would be: its route, class, cost, deadline, tenant, and why. As
+    /// curl has it: 'GET /x -H k:v', 'POST /up --data-length 5000', 'grpc a.Service/Method'. May be
+    /// repeated
+    #[arg(long, value_name = "REQUEST", value_parser = explain::parse)]
+    explain: Vec<explain::Ask>,
 }
 
 #[derive(Args, Debug)]

@@ -7,7 +7,7 @@ use super::parse::{self, HOUR};
 use super::policy::{Class, ClassOrder, DEFAULT_CLASS, Given};
 use super::problem::{Problem, quoted};
 use super::reader::{Complaint, Reader};
-use super::routes::Compiled;
+use super::route_table::Compiled;
 use crate::admission::Order;
 
 /// Decisions are linear in the classes.

@@ -78,7 +78,7 @@ fn nanoseconds(number: &str, unit: u128) -> Result<u128, String> {
 }
 
 /// The shortest exact way to write it: `1m30s`.
-pub(super) fn show(duration: Duration) -> String {
+pub(crate) fn show(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut text = String::new();
     for (name, size) in UNITS {

@@ -38,8 +38,8 @@ pub(super) struct CostParts {
 
 pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldNames) -> Hints {
     let (parts, cost) = cost(reader, given, names);
+    let deadlines = fields(reader, "deadline.headers", names, deadline_field);
     let default = reader.read("deadline.default", deadline);
-    let deadline = fields(reader, "deadline.headers", names, deadline_field);
     let (tenant, tenants) = tenant(reader, names);
     let share = reader.read("retry_budget.share", parse::share);
     let per_second = reader.read("retry_budget.per_second", |text| {
@@ -53,7 +53,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldName
     );
     let rest = || {
         let named = |field: FieldId| (field, Alone::of(names.name(field)));
-        let deadline = deadline?.into_iter().map(named).collect();
+        let deadline = deadlines?.into_iter().map(named).collect();
         // Envoy counts the first attempt, too.
         let first = |field| u64::from(names.name(field) == "x-envoy-attempt-count");
         let attempt = attempt?
@@ -123,7 +123,7 @@ impl CostParts {
         if rule.is_none() {
             let complaint = match self.max {
                 None => Complaint::new(
-                    "it is not set, and there is a factor",
+                    "it says no maximum, and there is a factor",
                     "set it to the most that such a request can cost: a body of unknown length is \
                      charged that, and none is charged more",
                 ),
@@ -216,8 +216,8 @@ fn tenant(
             .map(Some)
             .map_err(or_auto),
     });
-    if let (Some(None), Some(rate)) = (burst, rate) {
-        reader.came_to("tenant.burst", &rate.max(1).to_string());
+    if let (Some(None), Some(rate @ 1..)) = (burst, rate) {
+        reader.came_to("tenant.burst", &rate.to_string());
     }
     let exact = reader.read("tenant.exact", |text| parse::whole(text, &(1..=100_000)));
     let top = reader.read("tenant.top", |text| parse::whole(text, &(0..=100)));

@@ -21,6 +21,7 @@ mod policy;
 mod problem;
 mod quantity;
 mod reader;
+mod route_table;
 mod routes;
 mod service_links;
 mod settings;
@@ -40,7 +41,7 @@ use crate::telemetry::LogSettings;
 use crate::{admin, platform, proxy};
 
 pub use changes::{Changes, changes};
-pub(crate) use duration::parse as parse_duration;
+pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use files::Watched;
 pub use policy::{Class, ClassOrder, DEFAULT_CLASS, Policy, TenantRate, Tenants};
 pub use problem::{Problem, Problems};
@@ -178,17 +179,9 @@ fn read(
     let upstream = settings::upstream(reader);
     let workers = settings::workers(reader, machine);
     let admin = settings::admin(reader);
-    let target = target::read(reader, machine.total_memory, warnings, watched);
-    let per_task = settings::per_task(reader, warnings);
-    let factor = settings::safety_factor(reader);
+    let (target, per_task, budget) = memory(reader, machine, warnings, watched);
     let bounds = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
-    let budget = match (&target, per_task, factor) {
-        (Some(target), Some(per_task), Some(factor)) => {
-            checks::budget(reader, target, per_task, factor, machine)
-        }
-        _ => None,
-    };
     let given = policy::Given {
         per_task,
         budget: budget.as_ref(),
@@ -210,16 +203,17 @@ fn read(
 
     if let Some((drain, _)) = &drain {
         checks::drain(reader, drain, bounds.as_ref());
-        if let Some(policy) = &policy {
-            policy::check_waits(reader, policy, drain);
-        }
     }
-    if let (Some(policy), Some(trust)) = (&policy, &trust) {
-        policy::warn_of_disbelief(reader, policy, trust, warnings);
+    if let (Some(policy), Some(trust), Some((drain, _))) = (&policy, &trust, &drain) {
+        policy.check(reader, trust, drain, warnings);
     }
-    let upstream_address = upstream.as_ref().map(|upstream| &upstream.address);
-    let admin_listen = admin.as_ref().map(|admin| admin.listen);
-    checks::addresses(reader, listen, admin_listen, upstream_address);
+    let backend = upstream.as_ref().map(|upstream| &upstream.address);
+    checks::addresses(
+        reader,
+        listen,
+        admin.as_ref().map(|admin| admin.listen),
+        backend,
+    );
 
     let (drain, cancel_grace) = drain?;
     Some(Config {
@@ -244,6 +238,23 @@ fn read(
         drain,
         log: log?,
     })
+}
+
+/// The memory that permits are cut from, what a request takes of it, and the permits.
+fn memory(
+    reader: &mut Reader,
+    machine: &Machine,
+    warnings: &mut Vec<Problem>,
+    watched: &mut Watched,
+) -> (Option<TargetSource>, Option<u64>, Option<Budget>) {
+    let target = target::read(reader, machine.total_memory, warnings, watched);
+    let per_task = settings::per_task(reader, warnings);
+    let factor = settings::safety_factor(reader);
+    let known = target.as_ref().zip(per_task).zip(factor);
+    let budget = known.and_then(|((target, per_task), factor)| {
+        checks::budget(reader, target, per_task, factor, machine)
+    });
+    (target, per_task, budget)
 }
 
 /// `target × factor ÷ per task` with three decimals, rounded down, for showing the arithmetic.
@@ -281,6 +292,9 @@ mod tests {
         keys
     }
 
+    /// Lists of tables, of which there are none by default.
+    const LISTS: [&str; 2] = ["class", "route"];
+
     #[test]
     fn the_reference_has_every_key_that_is_read_and_no_other() {
         let layers = Sources::default().gather().layers;
@@ -301,9 +315,14 @@ mod tests {
         let mut asked = BTreeSet::new();
         for key in reader.asked() {
             let files = ["tls.certificate", "tls.key", "tls.client_ca"];
+            let is_row = key
+                .split(['.', '['])
+                .next()
+                .is_some_and(|list| LISTS.contains(&list));
             if key.starts_with("memory.target_memory")
                 || key == "memory.memory_per_task"
                 || files.contains(&key.as_str())
+                || is_row
             {
                 in_comments.push(key);
             } else {
@@ -311,11 +330,14 @@ mod tests {
             }
         }
         assert_eq!(keys_in(source::DEFAULTS), asked);
-        assert_eq!(in_comments.len(), 8, "{in_comments:?}");
+        assert_eq!(in_comments.len(), 31, "{in_comments:?}");
         for key in in_comments {
             let name = key.rsplit('.').next().expect("a last part");
-            let explained =
-                |line: &str| line.starts_with('#') && line.contains(&format!("{name} = "));
+            let written = match LISTS.contains(&name) {
+                true => format!("[[{name}]]"),
+                false => format!("{name} = "),
+            };
+            let explained = |line: &str| line.starts_with('#') && line.contains(&written);
             assert!(source::DEFAULTS.lines().any(explained), "{key}");
         }
     }

@@ -7,7 +7,7 @@ use super::duration;
 use super::hints;
 use super::problem::Problem;
 use super::reader::{Complaint, Reader};
-use super::routes;
+use super::{route_table, routes};
 use crate::admission::classify::{Classifier, FieldNames};
 use crate::admission::{Budget, RetryLimits};
 use crate::gate::Bounds;
@@ -102,7 +102,8 @@ pub(super) fn read(
     let hints = hints::read(reader, given, &mut names);
     let defaults = (hints.cost, hints.deadline);
     let names_of_classes = classes.names();
-    let compiled = routes::compile(reader, routes, &names_of_classes, defaults, given, warnings);
+    let compiled =
+        route_table::compile(reader, routes, &names_of_classes, defaults, given, warnings);
     classes.warn_of_unused(reader, compiled.as_ref(), warnings);
     let compiled = compiled?;
     let (fields, tenants, retries) = hints.rest?;
@@ -116,8 +117,22 @@ pub(super) fn read(
     })
 }
 
+impl Policy {
+    /// The policy against settings that are read after it.
+    pub(super) fn check(
+        &self,
+        reader: &mut Reader,
+        trust: &Trust,
+        drain: &DrainSettings,
+        warnings: &mut Vec<Problem>,
+    ) {
+        check_waits(reader, self, drain);
+        warn_of_disbelief(reader, self, trust, warnings);
+    }
+}
+
 /// The waits of the classes against the drain.
-pub(super) fn check_waits(reader: &mut Reader, policy: &Policy, drain: &DrainSettings) {
+fn check_waits(reader: &mut Reader, policy: &Policy, drain: &DrainSettings) {
     let listed = policy.classes.iter().filter(|class| class.row > 0);
     for class in listed.filter(|class| class.max_wait > drain.timeout) {
         let key = format!("class[{}].max_wait", class.row);
@@ -140,12 +155,7 @@ pub(super) fn check_waits(reader: &mut Reader, policy: &Policy, drain: &DrainSet
 }
 
 /// What is believed from some peers only, where no peer is.
-pub(super) fn warn_of_disbelief(
-    reader: &Reader,
-    policy: &Policy,
-    trust: &Trust,
-    warnings: &mut Vec<Problem>,
-) {
+fn warn_of_disbelief(reader: &Reader, policy: &Policy, trust: &Trust, warnings: &mut Vec<Problem>) {
     if !trust.proxies.is_empty() {
         return;
     }

@@ -68,6 +68,7 @@ pub use client::tls::{
     TlsSource,
 };
 pub use handle::{QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2, QUEUED_BYTES_TLS};
+pub use head::classify::{HeadClassifier, HeadFields, asked, is_grpc};
 use head::headers::Hop;
 pub use head::trust::{Network, NetworkError, Trust};
 pub use listen::bind;

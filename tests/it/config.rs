@@ -5,6 +5,7 @@ mod formula;
 mod layers;
 mod presets;
 mod reload;
+mod routes;
 mod tls;
 
 use std::path::{Path, PathBuf};

@@ -130,7 +130,8 @@ impl Reader {
             .asked
             .keys()
             .filter_map(|key| key.rsplit_once('.').map(|(table, _)| table));
-        let same_name = self.asked.keys().find(|known| last(known) == last(key));
+        let same_name = self.asked.keys().filter(|known| last(known) == last(key));
+        let same_name = same_name.min_by_key(|known| known.contains("[]") != key.contains("[]"));
         let close = (key.len() / 4).clamp(1, 4);
         self.asked
             .keys()

@@ -15,6 +15,7 @@ use crate::proxy::answer::numbers;
 use crate::proxy::answer::words::RefusalWords;
 use crate::proxy::forward::held_body::{BodyError, HeldBody};
 use crate::proxy::head::check::Refusal;
+use crate::proxy::head::classify::is_grpc;
 use crate::proxy::settings::{Reject, RetryAfter};
 use crate::telemetry::Rule;
 
@@ -90,9 +91,7 @@ impl Dialect {
     pub(in crate::proxy) fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
         Self {
-            is_grpc: headers
-                .get(CONTENT_TYPE)
-                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            is_grpc: is_grpc(headers),
             is_head: request.method() == Method::HEAD,
             wants_json: headers.get(ACCEPT).is_some_and(accepts_json),
             version: request.version(),

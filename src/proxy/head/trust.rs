@@ -18,7 +18,8 @@ pub struct Trust {
 
 impl Trust {
     /// Whether this peer is believed.
-    pub(in crate::proxy) fn believes(&self, peer: IpAddr) -> bool {
+    #[must_use]
+    pub fn believes(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxies.iter().any(|network| network.contains(peer))
     }

@@ -72,7 +72,7 @@ impl Row {
     /// the key that it is told by, and what is not set has none.
     fn source(&self) -> &'static str {
         match (self.given, self.key) {
-            (_, "drain.grace") => "built-in default",
+            (_, "drain.grace" | "cost.max") => "built-in default",
             ("set", "memory.target_memory") if self.text.contains("per_task") => {
                 "environment variable WEIR__MEMORY__TARGET_MEMORY"
             }

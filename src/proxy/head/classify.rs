@@ -1,0 +1,147 @@
+//! A head as the classifier sees it: its fields by names that are prepared once.
+
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
+
+use crate::admission::classify::{Classifier, FieldId};
+use crate::admission::route::{Asked, Fields};
+
+/// A classifier with the names of the fields that it asks for. Replaced on reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadClassifier {
+    classifier: Classifier,
+    names: Box<[HeaderName]>,
+}
+
+/// The fields of one head. `host` is what names the host, wherever it stands: on HTTP/2 that is
+/// `:authority`.
+#[derive(Debug)]
+pub struct HeadFields<'a> {
+    names: &'a [HeaderName],
+    head: &'a request::Parts,
+}
+
+impl HeadClassifier {
+    /// Prepares the look-ups of a classifier.
+    ///
+    /// # Panics
+    ///
+    /// If one of its names is not that of a field: the configuration checks that.
+    #[must_use]
+    pub fn new(classifier: Classifier) -> Self {
+        let names = classifier.names().iter();
+        let name = |name: &str| HeaderName::try_from(name).expect("checked by the configuration");
+        Self {
+            names: names.map(name).collect(),
+            classifier,
+        }
+    }
+
+    /// What decides.
+    #[must_use]
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    /// The fields of a head.
+    #[must_use]
+    pub fn fields<'a>(&'a self, head: &'a request::Parts) -> HeadFields<'a> {
+        HeadFields {
+            names: &self.names,
+            head,
+        }
+    }
+}
+
+impl Fields for HeadFields<'_> {
+    fn values(&self, field: FieldId) -> impl Iterator<Item = &[u8]> {
+        let name = &self.names[usize::from(field.0)];
+        let uri = &self.head.uri;
+        let authority = uri.authority().filter(|_| *name == HOST);
+        let values = self.head.headers.get_all(name).into_iter();
+        let values = values.filter(move |_| authority.is_none());
+        let authority = authority.map(|authority| authority.as_str().as_bytes());
+        authority
+            .into_iter()
+            .chain(values.map(HeaderValue::as_bytes))
+    }
+}
+
+/// A request as routes see it.
+#[must_use]
+pub fn asked<'a>(fields: &'a HeadFields<'a>, is_trusted: bool) -> Asked<'a, HeadFields<'a>> {
+    Asked {
+        method: fields.head.method.as_str(),
+        path: fields.head.uri.path(),
+        is_grpc: is_grpc(&fields.head.headers),
+        is_trusted,
+        fields,
+    }
+}
+
+/// Whether a head is that of a gRPC call.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::admission::classify::{BodyLength, CostRule, FieldNames, HintFields, Plan};
+    use crate::admission::route::{FieldRule, FieldTest, Routes, When};
+
+    /// One route, for a host, and a tenant's field.
+    fn classifier() -> HeadClassifier {
+        let mut names = FieldNames::default();
+        let when = When {
+            fields: vec![FieldRule {
+                field: names.id("host"),
+                test: FieldTest::Is("a.example".into()),
+            }],
+            ..When::default()
+        };
+        let hints = HintFields {
+            tenant: vec![names.id("X-Tenant")],
+            ..HintFields::default()
+        };
+        let plan = Plan {
+            class: 1,
+            cost: CostRule::flat(1 << 20),
+            deadline: None,
+        };
+        let fallback = Plan { class: 0, ..plan };
+        let routes = Routes::new(vec![when]);
+        HeadClassifier::new(Classifier::new(names, routes, vec![plan], fallback, hints))
+    }
+
+    #[test]
+    fn the_host_is_found_where_it_stands_and_fields_in_any_case() {
+        let classifier = classifier();
+        for (uri, host, class) in [
+            ("/x", Some("a.example"), 1),
+            ("http://a.example/x", None, 1),
+            // A whole URI wins over the field.
+            ("http://a.example/x", Some("b.example"), 1),
+            ("http://b.example/x", Some("a.example"), 0),
+            ("/x", None, 0),
+        ] {
+            let mut request = Request::get(uri).header("X-TENANT", "acme");
+            if let Some(host) = host {
+                request = request.header("host", host);
+            }
+            let (head, ()) = request.body(()).expect("a request").into_parts();
+            let fields = classifier.fields(&head);
+            let asked = asked(&fields, true);
+            assert_eq!(asked.path, "/x");
+            let body = BodyLength::Known(0);
+            let found = classifier.classifier().classify(&asked, body);
+            assert_eq!(found.class, class, "{uri} {host:?}");
+            assert_eq!(found.tenant.map(|(_, name)| name), Some(&b"acme"[..]));
+        }
+    }
+}
