@@ -36,6 +36,10 @@ pub struct FieldNames(Vec<Box<str>>);
 
 impl FieldNames {
     /// The place of a name, which is added if it is new.
+    ///
+    /// # Panics
+    ///
+    /// With more than 65,536 names: the configuration checks that.
     pub fn id(&mut self, name: &str) -> FieldId {
         let name = name.to_ascii_lowercase();
         let known = self.0.iter().position(|known| **known == *name);
@@ -126,6 +130,10 @@ pub struct Classifier {
 
 impl Classifier {
     /// A classifier for these routes. The names are those that routes and hints were made with.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many plans as routes.
     #[must_use]
     pub fn new(
         names: FieldNames,

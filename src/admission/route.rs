@@ -85,7 +85,11 @@ impl Routes {
     /// The most routes there can be.
     pub const MOST: usize = u16::MAX as usize;
 
-    /// Compiles a list of at most [`MOST`](Self::MOST).
+    /// Compiles a list.
+    ///
+    /// # Panics
+    ///
+    /// With more than [`MOST`](Self::MOST) routes: the configuration checks that.
     #[must_use]
     pub fn new(list: Vec<When>) -> Self {
         assert!(list.len() <= Self::MOST, "the reader bounds the routes");
@@ -130,13 +134,17 @@ impl Routes {
             return Some(usize::from(first.route));
         }
         let bit = method_bit(asked.method);
+        let mut seen = None;
         let found = candidates.iter().find(|candidate| {
             let when = &self.list[usize::from(candidate.route)];
             when.methods.has_bit(bit, asked.method)
                 && (asked.is_grpc || !when.is_grpc)
                 && (asked.is_trusted || !when.is_trusted)
                 && (candidate.path_fits || when.path_fits(asked.path))
-                && when.fields.iter().all(|rule| rule.holds(asked.fields))
+                && when
+                    .fields
+                    .iter()
+                    .all(|rule| rule.holds_again(asked.fields, &mut seen))
         });
         found.map(|candidate| usize::from(candidate.route))
     }
@@ -172,9 +180,12 @@ impl Routes {
 
 /// The candidates for one path.
 fn of_path(list: &[When], path: &str) -> Candidates {
-    candidates(list, |rule| match rule.fits(path) {
-        true => Takes::All,
-        false => Takes::None,
+    candidates(list, |rule| {
+        if rule.fits(path) {
+            Takes::All
+        } else {
+            Takes::None
+        }
     })
 }
 
@@ -182,9 +193,8 @@ fn of_path(list: &[When], path: &str) -> Candidates {
 /// there is none, and that no route names exactly.
 fn of_prefix(list: &[When], longest: &str) -> Candidates {
     candidates(list, |rule| match rule {
-        PathRule::Exact(_) => Takes::None,
         PathRule::Prefix(prefix) if is_in(longest, prefix) => Takes::All,
-        PathRule::Prefix(_) => Takes::None,
+        PathRule::Exact(_) | PathRule::Prefix(_) => Takes::None,
         PathRule::Glob(glob) => {
             let begins = longest.starts_with(glob.head());
             match glob.only_head() {

@@ -164,13 +164,11 @@ impl Seen<'_> {
             let budget = shown_bytes(self.budget.bytes());
             return format!("{bytes}: {why}; refused with 413, as the budget is {budget}");
         };
-        let charged = match cost.bytes > self.budget.bytes() {
-            true => "it runs alone".to_owned(),
-            false => format!(
-                "{} of {} permits",
-                thousandths(units),
-                self.budget.permit_limit()
-            ),
+        let charged = if cost.bytes > self.budget.bytes() {
+            "it runs alone".to_owned()
+        } else {
+            let permits = self.budget.permit_limit();
+            format!("{} of {permits} permits", thousandths(units))
         };
         format!("{bytes}, {charged}: {why}")
     }

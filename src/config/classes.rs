@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::parse::{self, HOUR};
 use super::policy::{Class, ClassOrder, DEFAULT_CLASS, Given};
 use super::problem::{Problem, quoted};
-use super::reader::{Complaint, Reader};
+use super::reader::{Complaint, Maybe, Reader};
 use super::route_table::Compiled;
 use crate::admission::Order;
 
@@ -129,7 +129,7 @@ fn one(
     reader: &mut Reader,
     row: usize,
     name: Option<String>,
-    weight: Option<Option<Weight>>,
+    weight: Maybe<Weight>,
     given: &Given<'_>,
 ) -> Option<Class> {
     let key = |name: &str| format!("class[{row}].{name}");
@@ -150,11 +150,11 @@ fn one(
     Some(Class {
         row,
         name: name?,
-        weight: weight?.map_or(default.weight, Weight::number),
-        importance: importance?.unwrap_or(default.importance),
-        order: order?.unwrap_or(default.order),
-        max_wait: max_wait?.unwrap_or(default.max_wait),
-        status: status?.unwrap_or(default.status),
+        weight: weight.or(Weight::Relative(default.weight))?.number(),
+        importance: importance.or(default.importance)?,
+        order: order.or(default.order)?,
+        max_wait: max_wait.or(default.max_wait)?,
+        status: status.or(default.status)?,
     })
 }
 
@@ -248,17 +248,12 @@ fn weight(text: &str) -> Result<Weight, Complaint> {
 }
 
 /// Percentages are those of all: every class has one, and they make a hundred.
-fn check_shares(
-    reader: &mut Reader,
-    weights: &[Option<Option<Weight>>],
-    lists_default: bool,
-) -> bool {
-    let is_percent =
-        |weight: &Option<Option<Weight>>| matches!(weight, Some(Some(Weight::Percent(_))));
+fn check_shares(reader: &mut Reader, weights: &[Maybe<Weight>], lists_default: bool) -> bool {
+    let is_percent = |weight: &Maybe<Weight>| matches!(weight, Maybe::Given(Weight::Percent(_)));
     let Some(first) = weights.iter().position(is_percent) else {
         return true;
     };
-    if weights.iter().any(Option::is_none) {
+    if weights.iter().any(|weight| matches!(weight, Maybe::Wrong)) {
         // What cannot be read was told; what the others add up to says nothing.
         return false;
     }
@@ -286,12 +281,8 @@ fn check_shares(
         reader.problem(&key, complaint);
         return false;
     }
-    let sum: u32 = weights
-        .iter()
-        .flatten()
-        .flatten()
-        .map(|weight| weight.number())
-        .sum();
+    let given = weights.iter().filter_map(|weight| weight.given());
+    let sum: u32 = given.map(Weight::number).sum();
     if sum != 100 {
         let complaint = Complaint::new(
             format!("the shares of all classes add up to {sum}%"),

@@ -162,12 +162,12 @@ pub(super) fn field(name: &str, text: &str) -> Parsed<(String, FieldTest)> {
             "use visible ASCII, and spaces only inside",
         ));
     }
-    let test = match text.strip_suffix('*') {
+    let condition = match text.strip_suffix('*') {
         Some("") => FieldTest::Present,
         Some(begin) => FieldTest::Begins(begin.into()),
         None => FieldTest::Is(text.into()),
     };
-    Ok((name, test))
+    Ok((name, condition))
 }
 
 /// The name of a field, in lower case.

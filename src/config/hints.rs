@@ -22,10 +22,13 @@ const RATE_MAX: u32 = 1_000_000;
 /// What could be read.
 pub(super) struct Hints {
     pub(super) cost: Option<CostParts>,
-    /// The default, if there is one.
-    pub(super) deadline: Option<Option<Duration>>,
+    pub(super) deadline: Option<Patience>,
     pub(super) rest: Option<(HintFields, Option<Tenants>, RetryLimits)>,
 }
+
+/// How long a client waits that does not say so; `None`: for ever.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience(pub(super) Option<Duration>);
 
 /// A cost rule before anybody has asked whether it is whole.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +43,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldName
     let (parts, cost) = cost(reader, given, names);
     let deadlines = fields(reader, "deadline.headers", names, deadline_field);
     let default = reader.read("deadline.default", deadline);
-    let (tenant, tenants) = tenant(reader, names);
+    let tenant = tenant(reader, names);
     let share = reader.read("retry_budget.share", parse::share);
     let per_second = reader.read("retry_budget.per_second", |text| {
         parse::whole(text, &(0..=10_000))
@@ -52,8 +55,9 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldName
         conditions::field_name,
     );
     let rest = || {
-        let named = |field: FieldId| (field, Alone::of(names.name(field)));
-        let deadline = deadlines?.into_iter().map(named).collect();
+        let timed = |field: FieldId| (field, Alone::of(names.name(field)));
+        let deadline = deadlines?.into_iter().map(timed).collect();
+        let (tenant, tenants) = tenant?;
         // Envoy counts the first attempt, too.
         let first = |field| u64::from(names.name(field) == "x-envoy-attempt-count");
         let attempt = attempt?
@@ -68,10 +72,10 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldName
             grpc_timeout: None,
             deadline,
             cost: cost?,
-            tenant: tenant?,
+            tenant,
             attempt,
         };
-        Some((fields, tenants?, retries))
+        Some((fields, tenants, retries))
     };
     let mut rest = rest();
     if let Some((fields, ..)) = &mut rest {
@@ -179,17 +183,17 @@ pub(super) fn oversize(text: &str) -> Result<Oversize, Complaint> {
 }
 
 /// A deadline, or zero for none.
-pub(super) fn deadline(text: &str) -> Result<Option<Duration>, Complaint> {
+pub(super) fn deadline(text: &str) -> Result<Patience, Complaint> {
     let time = parse::duration(text, &(Duration::ZERO..=TIMEOUT_MAX))?;
     if time.is_zero() {
-        Ok(None)
+        Ok(Patience(None))
     } else if time < Duration::from_millis(1) {
         Err(Complaint::new(
             "it is out of range",
             "write 0s for none, or a duration from 1ms to 24h",
         ))
     } else {
-        Ok(Some(time))
+        Ok(Patience(Some(time)))
     }
 }
 
@@ -204,10 +208,8 @@ fn deadline_field(text: &str) -> Result<String, Complaint> {
     Ok(name)
 }
 
-fn tenant(
-    reader: &mut Reader,
-    names: &mut FieldNames,
-) -> (Option<Vec<FieldId>>, Option<Option<Tenants>>) {
+/// Where a tenant's name is, and how tenants share if there is such a place.
+fn tenant(reader: &mut Reader, names: &mut FieldNames) -> Option<(Vec<FieldId>, Option<Tenants>)> {
     let headers = fields(reader, "tenant.headers", names, conditions::field_name);
     let rate = reader.read("tenant.rate", |text| parse::whole(text, &(0..=RATE_MAX)));
     let burst = reader.read("tenant.burst", |text| match text {
@@ -229,18 +231,15 @@ fn tenant(
         );
         reader.problem("tenant.rate", complaint);
     }
-    let tenants = || {
-        let per_second = rate?;
-        let burst = burst?.unwrap_or(per_second.max(1));
-        let rate = (per_second > 0).then_some(TenantRate { per_second, burst });
-        let tenants = Tenants {
-            rate,
-            exact: exact?,
-            top: top?,
-        };
-        Some((!nobody).then_some(tenants))
+    let per_second = rate?;
+    let burst = burst?.unwrap_or(per_second.max(1));
+    let rate = (per_second > 0).then_some(TenantRate { per_second, burst });
+    let tenants = Tenants {
+        rate,
+        exact: exact?,
+        top: top?,
     };
-    (headers, tenants())
+    Some((headers?, (!nobody).then_some(tenants)))
 }
 
 /// A list of field names.

@@ -333,9 +333,10 @@ mod tests {
         assert_eq!(in_comments.len(), 31, "{in_comments:?}");
         for key in in_comments {
             let name = key.rsplit('.').next().expect("a last part");
-            let written = match LISTS.contains(&name) {
-                true => format!("[[{name}]]"),
-                false => format!("{name} = "),
+            let written = if LISTS.contains(&name) {
+                format!("[[{name}]]")
+            } else {
+                format!("{name} = ")
             };
             let explained = |line: &str| line.starts_with('#') && line.contains(&written);
             assert!(source::DEFAULTS.lines().any(explained), "{key}");

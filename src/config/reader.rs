@@ -33,6 +33,36 @@ impl Complaint {
     }
 }
 
+/// What a key holds that need not be there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Maybe<T> {
+    /// Nothing that can be read, which was told.
+    Wrong,
+    /// It is not there.
+    Absent,
+    /// This.
+    Given(T),
+}
+
+impl<T> Maybe<T> {
+    /// What it holds, or what it is to be if it is not there.
+    pub(super) fn or(self, default: T) -> Option<T> {
+        match self {
+            Self::Wrong => None,
+            Self::Absent => Some(default),
+            Self::Given(value) => Some(value),
+        }
+    }
+
+    /// What it holds.
+    pub(super) fn given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Wrong | Self::Absent => None,
+        }
+    }
+}
+
 /// One setting as it is in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
@@ -127,16 +157,16 @@ impl Reader {
         }
     }
 
-    /// The same for a key that need not be there: `Some(None)` if it is not.
+    /// The same for a key that need not be there.
     pub(super) fn optional<T>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, Complaint>,
-    ) -> Option<Option<T>> {
+    ) -> Maybe<T> {
         if self.has(key) {
-            self.read(key, parse).map(Some)
+            self.read(key, parse).map_or(Maybe::Wrong, Maybe::Given)
         } else {
-            Some(None)
+            Maybe::Absent
         }
     }
 

@@ -1,12 +1,10 @@
 //! Checks routes against classes, budget and each other, and makes the table of them.
 
-use std::time::Duration;
-
-use super::hints::CostParts;
+use super::hints::{CostParts, Patience};
 use super::policy::{DEFAULT_CLASS, Given};
 use super::problem::{Problem, quoted};
 use super::quantity;
-use super::reader::{Complaint, Reader};
+use super::reader::{Complaint, Maybe, Reader};
 use super::routes::{Typed, TypedCost};
 use super::value::distance;
 use crate::admission::classify::{CostRule, Oversize, Plan};
@@ -31,11 +29,11 @@ impl Compiled {
     }
 
     /// What a request gets that no route takes.
-    pub(super) fn fallback(&self, deadline: Option<Duration>) -> Plan {
+    pub(super) fn fallback(&self, deadline: Patience) -> Plan {
         Plan {
             class: 0,
             cost: self.cost,
-            deadline,
+            deadline: deadline.0,
         }
     }
 }
@@ -45,7 +43,7 @@ pub(super) fn compile(
     reader: &mut Reader,
     typed: Vec<Typed>,
     classes: &[String],
-    defaults: (Option<CostParts>, Option<Option<Duration>>),
+    defaults: (Option<CostParts>, Option<Patience>),
     given: &Given<'_>,
     warnings: &mut Vec<Problem>,
 ) -> Option<Compiled> {
@@ -85,21 +83,22 @@ fn plan(
     reader: &mut Reader,
     route: &Typed,
     classes: &[String],
-    (cost, deadline): (Option<CostParts>, Option<Option<Duration>>),
+    (cost, deadline): (Option<CostParts>, Option<Patience>),
     given: &Given<'_>,
     warnings: &mut Vec<Problem>,
 ) -> Option<Plan> {
-    let class = route.class.as_ref().map(|class| {
-        let name = class.as_deref().unwrap_or(DEFAULT_CLASS);
-        class_named(reader, route.row, name, classes)
-    });
+    let class = match &route.class {
+        Maybe::Wrong => None,
+        Maybe::Absent => class_named(reader, route.row, DEFAULT_CLASS, classes),
+        Maybe::Given(name) => class_named(reader, route.row, name, classes),
+    };
     let rule = plan_cost(reader, route, cost);
     if let Some(rule) = &rule {
         let key = match route.cost {
             Some(TypedCost::Parts { base: Some(_), .. }) => "cost.base",
             Some(TypedCost::Fixed(_) | TypedCost::Parts { .. }) => "cost",
             // Told of `[cost]` itself, unless this route refuses what that lets run alone.
-            _ if rule.oversize == Oversize::Reject => "oversize",
+            _ if matches!(route.oversize, Maybe::Given(Oversize::Reject)) => "oversize",
             _ => "",
         };
         if !key.is_empty() {
@@ -108,12 +107,9 @@ fn plan(
         }
     }
     Some(Plan {
-        class: class??,
+        class: class?,
         cost: rule?,
-        deadline: match route.deadline? {
-            Some(deadline) => deadline,
-            None => deadline?,
-        },
+        deadline: route.deadline.or(deadline?)?.0,
     })
 }
 
@@ -132,7 +128,7 @@ fn plan_cost(reader: &mut Reader, route: &Typed, default: Option<CostParts>) -> 
             parts.max = max.or(parts.max);
         }
     }
-    parts.oversize = route.oversize?.unwrap_or(parts.oversize);
+    parts.oversize = route.oversize.or(parts.oversize)?;
     match route.cost? {
         // What is wrong with it is told of `[cost]`.
         TypedCost::Inherited => parts.rule_if_whole(),

@@ -1,12 +1,11 @@
 //! Reads `[[route]]`, row by row.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::conditions;
-use super::hints;
+use super::hints::{self, Patience};
 use super::parse;
-use super::reader::{Complaint, Reader};
+use super::reader::{Complaint, Maybe, Reader};
 use crate::admission::Decimal;
 use crate::admission::classify::{FieldNames, Oversize};
 use crate::admission::route::{FieldRule, Methods, PathRule, When};
@@ -40,11 +39,10 @@ pub(super) struct Typed {
     pub(super) row: usize,
     pub(super) name: Option<String>,
     pub(super) when: Option<When>,
-    pub(super) class: Option<Option<String>>,
+    pub(super) class: Maybe<String>,
     pub(super) cost: Option<TypedCost>,
-    /// A deadline, or none at all, if it says so.
-    pub(super) deadline: Option<Option<Option<Duration>>>,
-    pub(super) oversize: Option<Option<Oversize>>,
+    pub(super) deadline: Maybe<Patience>,
+    pub(super) oversize: Maybe<Oversize>,
 }
 
 #[derive(Clone, Copy)]
@@ -110,7 +108,7 @@ fn one(
     let oversize = reader.optional(&key("oversize"), hints::oversize);
     Typed {
         row,
-        name: name.flatten(),
+        name: name.given(),
         when,
         class,
         cost,
@@ -178,21 +176,26 @@ fn when(reader: &mut Reader, row: usize, names: &mut FieldNames) -> Option<When>
         paths: [paths, grpc].concat(),
         methods: Methods::of(methods.iter().map(String::as_str)),
         is_grpc,
-        is_trusted: is_trusted?.unwrap_or(false),
+        is_trusted: is_trusted.or(false)?,
     })
 }
 
 fn cost(reader: &mut Reader, key: &str) -> Option<TypedCost> {
     if !reader.is_table(key, &["base", "factor", "max"]) {
-        let cost = reader.optional(key, hints::cost_bytes)?;
-        return Some(cost.map_or(TypedCost::Inherited, TypedCost::Fixed));
+        return match reader.optional(key, hints::cost_bytes) {
+            Maybe::Wrong => None,
+            Maybe::Absent => Some(TypedCost::Inherited),
+            Maybe::Given(bytes) => Some(TypedCost::Fixed(bytes)),
+        };
     }
     let base = reader.optional(&format!("{key}.base"), hints::cost_bytes);
     let factor = reader.optional(&format!("{key}.factor"), hints::cost_factor);
     let max = reader.optional(&format!("{key}.max"), hints::cost_bytes);
-    Some(TypedCost::Parts {
-        base: base?,
-        factor: factor?,
-        max: max?,
+    let is_wrong = matches!((base, max), (Maybe::Wrong, _) | (_, Maybe::Wrong))
+        || matches!(factor, Maybe::Wrong);
+    (!is_wrong).then_some(TypedCost::Parts {
+        base: base.given(),
+        factor: factor.given(),
+        max: max.given(),
     })
 }

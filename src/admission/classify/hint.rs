@@ -154,7 +154,7 @@ pub fn grpc_timeout(value: &[u8]) -> Option<Duration> {
         .ok()?;
     let nanos = u128::from(number) * nanos;
     let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
-    let rest = u32::try_from(nanos % 1_000_000_000).expect("less than a second");
+    let rest = u32::try_from(nanos % 1_000_000_000).ok()?;
     Some(Duration::new(seconds, rest))
 }
 

@@ -141,6 +141,9 @@ fn without_a_word_the_plan_holds() {
     );
 }
 
+/// A request, its fields, its deadline in milliseconds, and what of it is bad.
+type Row<'a> = (Ask<'a>, &'a [(&'a str, &'a str)], u128, &'a [Hint]);
+
 #[test]
 fn the_smallest_deadline_wins_wherever_it_stands() {
     let envoy = "x-envoy-expected-rq-timeout-ms";
@@ -155,7 +158,7 @@ fn the_smallest_deadline_wins_wherever_it_stands() {
         path: "/up",
         ..PLAIN
     };
-    let rows: [(Ask<'_>, &[(&str, &str)], u128, &[Hint]); 10] = [
+    let rows: [Row<'_>; 10] = [
         (
             call(),
             &[(grpc, "250m"), (envoy, "300"), (other, "1")],

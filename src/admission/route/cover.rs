@@ -167,9 +167,7 @@ fn meet(a: &When, b: &When) -> bool {
 /// A path that a rule takes.
 fn example(rule: &PathRule) -> String {
     match rule {
-        PathRule::Exact(text) => text.to_string(),
-        PathRule::Prefix(text) if text.ends_with('/') => format!("{text}x"),
-        PathRule::Prefix(text) => text.to_string(),
+        PathRule::Exact(text) | PathRule::Prefix(text) => text.to_string(),
         PathRule::Glob(glob) => glob.text().replace('*', "x"),
     }
 }

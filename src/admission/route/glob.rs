@@ -4,7 +4,7 @@
 //! whoever sends it, and ways to match are followed all at once, as the bits of one word.
 
 /// Steps between the first wildcard and the last that one word of states has room for.
-const STEPS_MAX: usize = 127;
+const STEPS_MAX: usize = 63;
 
 /// A path with wildcards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +40,12 @@ struct Steps {
     /// For each byte, which of `masks` is its own; 0 for those that the pattern does not name.
     columns: Box<[u8; 256]>,
     /// For each byte that is named, the steps that it is.
-    masks: Vec<u128>,
+    masks: Vec<u64>,
     /// The steps that are `*`, and those that are `**`.
-    within: u128,
-    across: u128,
+    within: u64,
+    across: u64,
     /// The state in which all steps are done.
-    done: u128,
+    done: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Steps {
             done: 1 << steps.len(),
         };
         for (at, step) in steps.iter().enumerate() {
-            let bit = 1_u128 << at;
+            let bit = 1_u64 << at;
             match *step {
                 Step::Within => made.within |= bit,
                 Step::Across => made.across |= bit,
@@ -158,7 +158,7 @@ impl Steps {
     /// so one move past each is all that can be had without a byte.
     fn lead_through(&self, text: &[u8]) -> bool {
         let wild = self.within | self.across;
-        let past = |states: u128| states | (states & wild) << 1;
+        let past = |states: u64| states | (states & wild) << 1;
         let mut states = past(1);
         for byte in text {
             let named = self.masks[usize::from(self.columns[usize::from(*byte)])];

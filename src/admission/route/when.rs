@@ -168,8 +168,39 @@ impl FieldTest {
     }
 }
 
+/// The field that was looked at last: many routes in a row test the same one.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    field: FieldId,
+    first: Option<&'a [u8]>,
+    is_repeated: bool,
+}
+
 impl FieldRule {
-    pub(super) fn holds<F: Fields>(&self, fields: &F) -> bool {
+    /// [`holds`](Self::holds), without another look at the field that was seen last.
+    pub(super) fn holds_again<'a, F: Fields>(
+        &self,
+        fields: &'a F,
+        seen: &mut Option<Seen<'a>>,
+    ) -> bool {
+        let last = match *seen {
+            Some(last) if last.field == self.field => last,
+            _ => {
+                let mut values = fields.values(self.field);
+                *seen.insert(Seen {
+                    field: self.field,
+                    first: values.next(),
+                    is_repeated: values.next().is_some(),
+                })
+            }
+        };
+        if last.is_repeated {
+            return self.holds(fields);
+        }
+        last.first.is_some_and(|value| self.test.passes(value))
+    }
+
+    fn holds<F: Fields>(&self, fields: &F) -> bool {
         fields
             .values(self.field)
             .any(|value| self.test.passes(value))
