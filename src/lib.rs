@@ -36,7 +36,7 @@
 //!
 //! | module | owns | never |
 //! |---|---|---|
-//! | [`admission`] | units, the formula, the scheduler, reasons, outcomes | IO, clocks, metrics, tokio |
+//! | [`admission`] | units, the formula, routes, costs, the scheduler, reasons, outcomes | IO, clocks, metrics, tokio |
 //! | [`gate`] | channel, semaphore, ledger, pump, tickets, permits, resizing | awaits a permit, knows HTTP |
 //! | [`proxy`] | connections, heads, bodies, the upstream pool, answers of weir's own, the drain | decides admission |
 //! | [`telemetry`] | metric names, counters, histograms, logs, overload, demand | labels that a client chose |
@@ -80,8 +80,12 @@
 //!
 //! # Where this differs from the design it grew from
 //!
-//! * Settings that are known before they have an effect do not exist: routes, classes, tenants and
-//!   memory signals are unknown keys today.
+//! * Settings that are known before they have an effect do not exist: memory signals are unknown keys
+//!   today.
+//! * Of several deadlines that a request states, the smallest counts, not the first of a list: whoever
+//!   gives up first makes the rest of the work useless.
+//! * `max` of a cost binds bodies of a known length, too: who claims terabytes would else wait until
+//!   it can run alone, and everybody else behind it.
 //! * `Forwarded` is extended only where the client used it; `X-Forwarded-For` always is.
 //! * Private addresses are believed what they say of others (`trust.proxies`): a sidecar stands
 //!   behind an ingress, and must not hide from the app what that says.

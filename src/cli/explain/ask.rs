@@ -237,6 +237,8 @@ fn words(line: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ask(line: &str) -> Ask {
@@ -306,6 +308,22 @@ mod tests {
         ] {
             let wrong = parse(line).expect_err(line);
             assert!(wrong.contains(part), "{line}: {wrong}");
+        }
+    }
+    proptest! {
+        #[test]
+        fn no_line_makes_it_panic(
+            text in "\\PC{0,40}",
+            words in prop::collection::vec(
+                prop::sample::select(vec![
+                    "GET", "grpc", "/x", "a.B/C", "-H", "x:y", "-d", "--data-length", "7", "--peer",
+                    "::1", "'", "-X", "*", "http://a", "http://a/%zz", "-Hcontent-length:1", "/\u{e9}",
+                ]),
+                0..8,
+            ),
+        ) {
+            let _ = parse(&text);
+            let _ = parse(&words.join(" "));
         }
     }
 }
