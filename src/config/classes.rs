@@ -261,7 +261,7 @@ fn check_shares(reader: &mut Reader, weights: &[Maybe<Weight>], lists_default: b
     if let Some(other) = weights.iter().position(|weight| !is_percent(weight)) {
         let complaint = Complaint::new(
             format!(
-                "it is a percentage, and the weight of class[{}] is none",
+                "it is a percentage, and the weight of class[{}] is not",
                 other + 1
             ),
             "write percentages for all classes, or for none",
