@@ -23,6 +23,12 @@ pub struct Decimal {
 }
 
 impl Decimal {
+    /// Nothing.
+    pub const ZERO: Self = Self {
+        digits: 0,
+        scale: 0,
+    };
+
     /// One.
     pub const ONE: Self = Self {
         digits: 1,
