@@ -409,7 +409,7 @@ impl<W: Waiter> Flow<W> {
         if let (Some(rule), Some(oldest)) = (rules.codel, self.line.oldest()) {
             let delay = rules.now.saturating_duration_since(oldest);
             self.codel.dispatched(rules.now, delay, rule);
-            if self.codel.is_standing() && delay > rule.slough() && self.line.has_second() {
+            if self.codel.is_standing() && delay > rule.limit && self.line.has_second() {
                 let oldest = self.line.take(Order::Fifo);
                 return oldest.map_or(Found::Nobody, |entry| Found::Refuse(entry, Refusal::Codel));
             }

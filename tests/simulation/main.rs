@@ -37,6 +37,7 @@ usage: cargo test --test simulation -- [CASE]... [OPTION]...
   --seeds N       how many seeds for weir (default 30); the others get three
   --seed N        only this seed; WEIR_SIM_SEED=N does the same
   --all-seeds     every system gets every seed
+  --systems NAME  only systems whose names contain this
   --plots DIR     write tables as CSV and goodput over time as CSV and SVG
   --list          name the cases and do nothing";
 
@@ -44,6 +45,7 @@ struct Options {
     cases: Vec<String>,
     seeds: Vec<u64>,
     all_seeds: bool,
+    systems: String,
     plots: Option<PathBuf>,
 }
 
@@ -80,6 +82,7 @@ fn options() -> Result<Options, ExitCode> {
         cases: Vec::new(),
         seeds: Vec::new(),
         all_seeds: false,
+        systems: String::new(),
         plots: None,
     };
     let mut count = 30;
@@ -103,6 +106,7 @@ fn options() -> Result<Options, ExitCode> {
             }
             "--seeds" => count = args.next().and_then(|n| n.parse().ok()).ok_or_else(usage)?,
             "--seed" => only = Some(args.next().ok_or_else(usage)?),
+            "--systems" => found.systems = args.next().ok_or_else(usage)?,
             "--all-seeds" => found.all_seeds = true,
             "--plots" => found.plots = Some(args.next().ok_or_else(usage)?.into()),
             name if !name.starts_with('-') => found.cases.push(name.to_owned()),
@@ -129,6 +133,9 @@ fn simulate(case: &Case, options: &Options) -> Vec<String> {
             .iter()
             .map(|(_, tally)| (case.figures)(tally))
             .collect();
+        if figures.is_empty() {
+            continue;
+        }
         columns = figures[0].iter().map(|(name, _)| *name).collect();
         let means: Vec<f64> = (0..columns.len())
             .map(|at| figures.iter().map(|f| f[at].1).sum::<f64>() / figures.len() as f64)
@@ -212,6 +219,7 @@ fn runs(case: &Case, options: &Options) -> BTreeMap<(System, u64), Tally> {
     let jobs: Vec<_> = case
         .systems
         .iter()
+        .filter(|system| system.name().contains(&options.systems))
         .flat_map(|system| {
             let seeds = if *system == System::Weir {
                 options.seeds.len()

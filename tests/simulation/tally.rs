@@ -68,7 +68,7 @@ impl Tally {
     }
 
     fn counts(&self, request: &Request) -> bool {
-        request.arrived >= self.from
+        request.arrived >= self.from && request.arrived + 2 * SECOND <= self.to
     }
 
     fn shares(&mut self, request: &Request, change: impl Fn(&mut Share)) {

@@ -183,7 +183,6 @@ impl World {
             }
             Event::Impatient(id) => self.impatient(id),
             Event::Ended(version) => {
-                self.ending = None;
                 if version == self.backend.version {
                     self.ended();
                 }

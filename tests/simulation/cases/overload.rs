@@ -40,6 +40,36 @@ pub(super) fn cases() -> Vec<Case> {
             plot: true,
         },
         Case {
+            name: "busy-0.9",
+            what: "Nine tenths of the capacity: nobody needs to be refused",
+            systems: &System::ALL,
+            run: |system, seed| overload(system, 0.9, Service::Usual, seed),
+            figures: underload_figures,
+            goal: |tally| at_least("served", served(tally), 0.97),
+            on_average: &[("served", 0.985)],
+            plot: false,
+        },
+        Case {
+            name: "busy-0.8",
+            what: "Four fifths of the capacity: nobody needs to be refused",
+            systems: &System::ALL,
+            run: |system, seed| overload(system, 0.8, Service::Usual, seed),
+            figures: underload_figures,
+            goal: |tally| at_least("served", served(tally), 0.99),
+            on_average: &[("served", 0.999)],
+            plot: false,
+        },
+        Case {
+            name: "busy-1.1",
+            what: "A tenth more than the capacity",
+            systems: &System::ALL,
+            run: |system, seed| overload(system, 1.1, Service::Usual, seed),
+            figures: underload_figures,
+            goal: |tally| at_least("goodput", tally.goodput(), 0.95),
+            on_average: &[],
+            plot: false,
+        },
+        Case {
             name: "overload-heavy",
             what: "Three times the capacity, heavy-tailed service (p99 six times the mean)",
             systems: &System::ALL,
@@ -66,6 +96,17 @@ pub(super) fn overload(system: System, times: f64, service: Service, seed: u64) 
     };
     let all = all_on(vec![class(1, 50)]);
     run(plan, system.server(PERMITS, &all, seed), seed)
+}
+
+fn served(tally: &Tally) -> f64 {
+    let share = tally.by_class[&0];
+    share.good as f64 / share.sent as f64
+}
+
+fn underload_figures(tally: &Tally) -> Vec<(&'static str, f64)> {
+    let mut shown = figures(tally);
+    shown.insert(0, ("served", served(tally)));
+    shown
 }
 
 fn figures(tally: &Tally) -> Vec<(&'static str, f64)> {
