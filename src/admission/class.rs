@@ -75,6 +75,10 @@ impl<W: Waiter> Class<W> {
         self.max_wait
     }
 
+    pub(super) fn tolerated_wait(&self) -> Duration {
+        self.codel.map_or(self.max_wait, |rule| rule.limit)
+    }
+
     pub(super) fn quantiles(&self) -> Option<Quantiles> {
         self.quantiles
     }

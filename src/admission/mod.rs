@@ -22,9 +22,11 @@ mod scheduler;
 mod seed;
 mod service_time;
 mod settings;
+mod shadow;
 mod tenant;
 mod token_bucket;
 mod units;
+mod what_if;
 
 use std::time::Duration;
 
@@ -45,9 +47,11 @@ pub use service_time::{COMPLETIONS_MIN, Quantiles, ServiceTime};
 pub use settings::{
     CLASSES_MAX, ClassSettings, Discipline, Doom, MaxWait, Settings, Switch, TenantSettings,
 };
+pub use shadow::{Passage, Shadow};
 pub use tenant::{BUCKETS, HAND, TenantKey};
 pub use token_bucket::{TenantRate, TokenBuckets};
 pub use units::{Budget, BudgetError, Decimal, MAX_PERMITS, UNITS_PER_TASK};
+pub use what_if::WhatIf;
 
 /// Whole microseconds; a time too long for them counts as the longest they can say.
 fn micros(time: Duration) -> u64 {

@@ -286,6 +286,13 @@ impl<W: Waiter> Policy<W> {
         self.classes[self.place(class)].max_wait()
     }
 
+    /// How long a request of this class waits at most before it is let go: by `CoDel` while its
+    /// queue stands, or by the bound.
+    #[must_use]
+    pub fn tolerated_wait(&self, class: ClassId) -> Duration {
+        self.classes[self.place(class)].tolerated_wait()
+    }
+
     /// The measured service times of a class, once there are enough.
     #[must_use]
     pub fn service(&self, class: ClassId) -> Option<Quantiles> {
@@ -308,3 +315,6 @@ impl<W: Waiter> Policy<W> {
         now.saturating_duration_since(self.epoch)
     }
 }
+
+#[cfg(test)]
+mod tests;
