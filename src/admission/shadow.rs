@@ -158,7 +158,6 @@ impl Shadow {
                 Event::Ends(id) => self.ends(at, id),
                 Event::WaitEnds(id, number) => self.wait_ends(at, id, number),
             }
-            self.pump(at);
         }
     }
 
@@ -283,6 +282,7 @@ impl Shadow {
             self.held -= u64::from(charge.units());
             self.policy.finished(at, charge, took, sample);
         }
+        self.pump(at);
     }
 
     fn wait_ends(&mut self, at: Instant, id: u32, number: u64) {
@@ -301,6 +301,7 @@ impl Shadow {
             _ => Refusal::QueueWait,
         };
         self.let_go(id, refusal);
+        self.pump(at);
     }
 
     fn vacate(&mut self, id: u32) {

@@ -87,20 +87,32 @@ impl Gate {
         self.services.insert(number, service);
         match self.policy.arrive(self.now, &request, self.room()) {
             Verdict::Admit(charge) => self.start(number, charge),
-            Verdict::Queue(predicted) => {
-                let client = Client::new(number);
-                let until = self.now + self.policy.max_wait(request.class);
-                let entry = Queued {
-                    predicted,
-                    ..Queued::new(client.clone(), request, self.now, until)
-                };
-                self.waiting.insert(number, (client, request, entry.ends()));
-                self.policy.push(entry);
-            }
+            Verdict::Queue(predicted) => self.queue(number, request, predicted),
             Verdict::Reject(refusal, _) => self.ended(number, Fate::Refused(refusal)),
         }
         self.pump();
         number
+    }
+
+    /// It waits, whatever the door would say.
+    fn send_past_the_door(&mut self, request: Request, service: Duration) -> usize {
+        let number = self.sent;
+        self.sent += 1;
+        self.services.insert(number, service);
+        self.queue(number, request, None);
+        self.pump();
+        number
+    }
+
+    fn queue(&mut self, number: usize, request: Request, predicted: Option<Duration>) {
+        let client = Client::new(number);
+        let until = self.now + self.policy.max_wait(request.class);
+        let entry = Queued {
+            predicted,
+            ..Queued::new(client.clone(), request, self.now, until)
+        };
+        self.waiting.insert(number, (client, request, entry.ends()));
+        self.policy.push(entry);
     }
 
     fn ended(&mut self, number: usize, fate: Fate) {

@@ -64,7 +64,7 @@ proptest! {
     /// Of what was measured just now, a quantile is off by no more than its bucket.
     #[test]
     fn quantiles_are_those_of_a_sorted_list(
-        mut took in prop::collection::vec(0_u64..50_000_000, 64..65),
+        mut took in prop::collection::vec(0_u64..50_000_000, 50..51),
     ) {
         let (mut service, now) = (ServiceTime::default(), Instant::now());
         for micros in &took {
