@@ -16,7 +16,8 @@
 use std::time::{Duration, Instant};
 
 use super::codel::CodelRule;
-use super::drr::{Next, Ring, Rules};
+use super::drr::{Next, Ring};
+use super::flow::Rules;
 use super::micros;
 use super::request::{Attempt, Queued, Request};
 use super::scheduler::{Order, Waiter};

@@ -15,10 +15,10 @@
 //!   the least indebted needs are handed out at once, so no decision takes more than three turns.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::codel::{Codel, CodelRule};
-use super::line::Line;
+use super::codel::Codel;
+use super::flow::{Flow, Found, Rules};
 use super::refusal::Refusal;
 use super::request::Queued;
 use super::scheduler::{Order, Waiter};
@@ -29,20 +29,6 @@ use super::tenant::{Table, TenantKey};
 const ROOM_ALONE: usize = 64;
 /// Room kept for each of many.
 const ROOM_EACH: usize = 0;
-
-/// By which rules a line is served.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) now: Instant,
-    pub(super) free: u32,
-    pub(super) limit: u32,
-    pub(super) discipline: Discipline,
-    pub(super) codel: Option<CodelRule>,
-    /// The work of a default request, in task-microseconds.
-    pub(super) quantum: u64,
-    /// What the fastest tenth of requests take, once measured.
-    pub(super) fastest: Duration,
-}
 
 /// Who is next in a ring.
 #[derive(Debug)]
@@ -55,19 +41,6 @@ pub(super) enum Next<W> {
     TooLarge(u32),
     /// Nobody waits.
     Nobody,
-}
-
-#[derive(Debug)]
-struct Flow<W> {
-    line: Line<W>,
-    codel: Codel,
-    /// In task-microseconds.
-    credit: i64,
-    /// The round in which it left the ring.
-    left: u64,
-    in_ring: bool,
-    /// Charges that will still be settled here: the flow cannot be another tenant's before.
-    charges: u32,
 }
 
 /// The flows of one class and rank.
@@ -350,73 +323,5 @@ impl<W: Waiter> Ring<W> {
             };
         }
         oldest
-    }
-}
-
-enum Found<W> {
-    Serve(Queued<W>, Order),
-    Refuse(Queued<W>, Refusal),
-    TooLarge,
-    Nobody,
-}
-
-impl<W: Waiter> Flow<W> {
-    fn new(room_kept: usize) -> Self {
-        Self {
-            line: Line::new(room_kept),
-            codel: Codel::default(),
-            credit: 0,
-            left: 0,
-            in_ring: false,
-            charges: 0,
-        }
-    }
-
-    /// The credit of a flow out of the ring, with the quanta that a debtor has missed.
-    fn credit_after(&self, rounds: u64, quantum: u64) -> i64 {
-        let missed = (rounds - self.left).saturating_mul(quantum.max(1));
-        self.credit.saturating_add_unsigned(missed).min(0)
-    }
-
-    fn is_forgettable(&self, rounds: u64, quantum: u64) -> bool {
-        !self.in_ring && self.charges == 0 && self.credit_after(rounds, quantum) == 0
-    }
-
-    fn next(&mut self, rules: &Rules) -> Found<W> {
-        let order = rules.discipline.order(self.codel.is_standing());
-        let Some(head) = self.line.next(order) else {
-            return Found::Nobody;
-        };
-        let refusal = head.ended(rules.now).or_else(|| {
-            // Nobody was ever served in what is left to it.
-            let served = rules.now.checked_add(rules.fastest)?;
-            let late = head
-                .request
-                .deadline
-                .is_some_and(|deadline| deadline < served);
-            late.then_some(Refusal::Doomed)
-        });
-        let fits = head.request.units.min(rules.limit) <= rules.free;
-        if let Some(refusal) = refusal {
-            return self
-                .line
-                .take(order)
-                .map_or(Found::Nobody, |entry| Found::Refuse(entry, refusal));
-        }
-        if !fits {
-            return Found::TooLarge;
-        }
-        if let (Some(rule), Some(oldest)) = (rules.codel, self.line.oldest()) {
-            let delay = rules.now.saturating_duration_since(oldest);
-            self.codel.dispatched(rules.now, delay, rule);
-            if self.codel.is_standing() && delay > rule.limit && self.line.has_second() {
-                let oldest = self.line.take(Order::Fifo);
-                return oldest.map_or(Found::Nobody, |entry| Found::Refuse(entry, Refusal::Codel));
-            }
-        }
-        // The state may have changed at this very dispatch; the next one goes by it.
-        self.line
-            .take(order)
-            .map_or(Found::Nobody, |entry| Found::Serve(entry, order))
     }
 }

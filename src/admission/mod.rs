@@ -9,6 +9,7 @@ mod codel;
 mod cost;
 mod drain_rate;
 mod drr;
+mod flow;
 mod line;
 mod outcome;
 mod policy;

@@ -37,7 +37,7 @@ use super::class::Class;
 use super::drain_rate::DrainRate;
 use super::micros;
 use super::refusal::Refusal;
-use super::request::{Attempt, Charge, ClassId, Queued, Request, Sample, work};
+use super::request::{Attempt, Charge, ClassId, Queued, Sample, work};
 use super::retry_after::Pushback;
 use super::retry_budget::RetryBudget;
 use super::scheduler::Waiter;

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::super::request::Attempt;
+use super::super::request::Request;
 use super::super::settings::ClassSettings;
 use super::super::units::UNITS_PER_TASK;
 use super::*;

@@ -43,7 +43,10 @@ fn served(settings: Settings, permits: u32, kinds: &[(Request, u32)], seconds: u
             panic!("idle")
         };
         if next > end {
-            return work.into_iter().map(|work| work / u64::from(UNITS_PER_TASK)).collect();
+            return work
+                .into_iter()
+                .map(|work| work / u64::from(UNITS_PER_TASK))
+                .collect();
         }
         gate.run_until(next);
     }

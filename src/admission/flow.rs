@@ -1,0 +1,111 @@
+//! One flow: a tenant's line in a class, its credit, and its standing queue.
+
+use std::time::{Duration, Instant};
+
+use super::codel::{Codel, CodelRule};
+use super::line::Line;
+use super::refusal::Refusal;
+use super::request::Queued;
+use super::scheduler::{Order, Waiter};
+use super::settings::Discipline;
+
+/// By which rules a line is served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) now: Instant,
+    pub(super) free: u32,
+    pub(super) limit: u32,
+    pub(super) discipline: Discipline,
+    pub(super) codel: Option<CodelRule>,
+    /// The work of a default request, in task-microseconds.
+    pub(super) quantum: u64,
+    /// What the fastest tenth of requests take, once measured.
+    pub(super) fastest: Duration,
+}
+
+/// What waits of one tenant in one class and rank.
+#[derive(Debug)]
+pub(super) struct Flow<W> {
+    pub(super) line: Line<W>,
+    pub(super) codel: Codel,
+    /// In task-microseconds.
+    pub(super) credit: i64,
+    /// The round in which it left the ring.
+    pub(super) left: u64,
+    pub(super) in_ring: bool,
+    /// Charges that will still be settled here: the flow cannot be another tenant's before.
+    pub(super) charges: u32,
+}
+
+/// Who of a flow is next.
+pub(super) enum Found<W> {
+    /// This one, taken from this end.
+    Serve(Queued<W>, Order),
+    /// This one is let go.
+    Refuse(Queued<W>, Refusal),
+    /// Its head does not fit.
+    TooLarge,
+    /// Nobody waits.
+    Nobody,
+}
+
+impl<W: Waiter> Flow<W> {
+    pub(super) fn new(room_kept: usize) -> Self {
+        Self {
+            line: Line::new(room_kept),
+            codel: Codel::default(),
+            credit: 0,
+            left: 0,
+            in_ring: false,
+            charges: 0,
+        }
+    }
+
+    /// The credit of a flow out of the ring, with the quanta that a debtor has missed.
+    pub(super) fn credit_after(&self, rounds: u64, quantum: u64) -> i64 {
+        let missed = (rounds - self.left).saturating_mul(quantum.max(1));
+        self.credit.saturating_add_unsigned(missed).min(0)
+    }
+
+    pub(super) fn is_forgettable(&self, rounds: u64, quantum: u64) -> bool {
+        !self.in_ring && self.charges == 0 && self.credit_after(rounds, quantum) == 0
+    }
+
+    pub(super) fn next(&mut self, rules: &Rules) -> Found<W> {
+        let order = rules.discipline.order(self.codel.is_standing());
+        let Some(head) = self.line.next(order) else {
+            return Found::Nobody;
+        };
+        let refusal = head.ended(rules.now).or_else(|| {
+            // Nobody was ever served in what is left to it.
+            let served = rules.now.checked_add(rules.fastest)?;
+            let late = head
+                .request
+                .deadline
+                .is_some_and(|deadline| deadline < served);
+            late.then_some(Refusal::Doomed)
+        });
+        let fits = head.request.units.min(rules.limit) <= rules.free;
+        if let Some(refusal) = refusal {
+            return self
+                .line
+                .take(order)
+                .map_or(Found::Nobody, |entry| Found::Refuse(entry, refusal));
+        }
+        if !fits {
+            return Found::TooLarge;
+        }
+        if let (Some(rule), Some(oldest)) = (rules.codel, self.line.oldest()) {
+            let delay = rules.now.saturating_duration_since(oldest);
+            self.codel.dispatched(rules.now, delay, rule);
+            if self.codel.is_standing() && delay > rule.limit && self.line.has_second() {
+                let oldest = self.line.take(Order::Fifo);
+                return oldest.map_or(Found::Nobody, |entry| Found::Refuse(entry, Refusal::Codel));
+            }
+        }
+        // The state may have changed at this very dispatch; the next one goes by it.
+        self.line
+            .take(order)
+            .map_or(Found::Nobody, |entry| Found::Serve(entry, order))
+    }
+}
