@@ -42,7 +42,9 @@ pub(super) struct Class<W> {
     doom: Switch,
     /// Units of its permits.
     pub(super) held: u64,
-    /// Task-microseconds × 2^16 ÷ weight.
+    /// `2^32 ÷ weight`.
+    inverse_weight: u64,
+    /// Task-microseconds × 2^32 ÷ weight.
     virtual_time: u128,
 }
 
@@ -55,6 +57,7 @@ impl<W: Waiter> Class<W> {
         };
         let seed = policy.seed.wrapping_add(place);
         Self {
+            inverse_weight: (1 << 32) / u64::from(settings.weight.max(1)),
             settings,
             first: Ring::new(exact_max, seed),
             retries: Ring::new(exact_max, seed),
@@ -271,7 +274,9 @@ impl<W: Waiter> Class<W> {
         }
     }
 
+    /// Work by weight. By the inverse of the weight: a division in 128 bits is the dearest step of
+    /// a grant.
     fn weighted(&self, work: u64) -> u128 {
-        (u128::from(work) << 16) / u128::from(self.settings.weight.max(1))
+        u128::from(work) * u128::from(self.inverse_weight)
     }
 }

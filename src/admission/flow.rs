@@ -78,12 +78,8 @@ impl<W: Waiter> Flow<W> {
         };
         let refusal = head.ended(rules.now).or_else(|| {
             // Nobody was ever served in what is left to it.
-            let served = rules.now.checked_add(rules.fastest)?;
-            let late = head
-                .request
-                .deadline
-                .is_some_and(|deadline| deadline < served);
-            late.then_some(Refusal::Doomed)
+            let left = head.request.deadline?.saturating_duration_since(rules.now);
+            (left < rules.fastest).then_some(Refusal::Doomed)
         });
         let fits = head.request.units.min(rules.limit) <= rules.free;
         if let Some(refusal) = refusal {

@@ -125,7 +125,8 @@ pub struct Policy<W> {
     /// First attempts admitted so far: what the retry budget is a share of.
     first_attempts: u64,
     drain: DrainRate,
-    service: ServiceTime,
+    /// Of all classes together, if there is more than one.
+    service: Option<ServiceTime>,
     error: PredictionError,
     chance: Seed,
     epoch: Instant,
@@ -162,7 +163,7 @@ impl<W: Waiter> Policy<W> {
             retries: RetryBudget::default(),
             first_attempts: 0,
             drain: DrainRate::default(),
-            service: ServiceTime::default(),
+            service: (count > 1).then(ServiceTime::default),
             error: PredictionError::default(),
             chance: Seed::new(settings.seed),
             epoch: now,
@@ -216,8 +217,10 @@ impl<W: Waiter> Policy<W> {
         if sample == Sample::Served {
             let at = self.place(class);
             self.classes[at].record(now, held);
-            self.service.record(now, held);
-            if let Some(known) = self.service.quantiles() {
+            if let Some(all) = &mut self.service {
+                all.record(now, held);
+            }
+            if let Some(known) = self.overall() {
                 self.drain.scale(known.p50);
             }
         }
@@ -297,6 +300,14 @@ impl<W: Waiter> Policy<W> {
     #[must_use]
     pub fn service(&self, class: ClassId) -> Option<Quantiles> {
         self.classes[self.place(class)].quantiles()
+    }
+
+    /// The service times of all classes together.
+    fn overall(&self) -> Option<Quantiles> {
+        match &self.service {
+            Some(all) => all.quantiles(),
+            None => self.classes[0].quantiles(),
+        }
     }
 
     /// How far predicted waits were off so far.

@@ -136,8 +136,8 @@ pub enum Sample {
 }
 
 /// Work in task-microseconds: one default request for one microsecond. At least 1, so that nobody
-/// is served for nothing.
+/// is served for nothing, and at most 2^52, so that sums of it fit.
 pub(super) fn work(units: u32, micros: u64) -> u64 {
-    let work = u128::from(units) * u128::from(micros) / u128::from(UNITS_PER_TASK);
-    u64::try_from(work).unwrap_or(u64::MAX).clamp(1, 1 << 60)
+    let work = u64::from(units).saturating_mul(micros) / u64::from(UNITS_PER_TASK);
+    work.clamp(1, 1 << 52)
 }

@@ -3,8 +3,8 @@
 //!
 //! A log-linear histogram as of HdrHistogram, small (1.1 KiB) and forgetful: eight buckets to each
 //! power of two, so a quantile is right to ±6.25 %; all counts are halved as time goes on, so what
-//! was measured long ago fades. Recording is O(1); the quantiles are worked out anew after every
-//! sixteenth sample.
+//! was measured long ago fades. Recording is O(1); the quantiles are worked out anew after sixteen
+//! samples, but no more than twenty times a second.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,9 @@ const LARGEST: u64 = (1 << 32) - 1;
 const BUCKETS: usize = (32 - STEP_BITS as usize + 1) * STEPS;
 /// What one sample adds, so that halving leaves something of it for a while.
 const WEIGHT: u32 = 16;
-/// Samples after which the quantiles are worked out anew.
-const REFRESH: u32 = 16;
+/// Samples and time after which the quantiles are worked out anew, and samples that are enough by
+/// themselves.
+const REFRESH: (u32, Duration, u32) = (16, Duration::from_millis(50), 256);
 /// Halved when there are as many samples as this, however fast they came.
 const FULL: u32 = 4096 * WEIGHT;
 /// Never halved below what quantiles need.
@@ -69,6 +70,7 @@ pub struct ServiceTime {
     completions: u64,
     halved: Option<Instant>,
     unseen: u32,
+    worked_out: Option<Instant>,
     quantiles: Option<Quantiles>,
 }
 
@@ -80,6 +82,7 @@ impl Default for ServiceTime {
             completions: 0,
             halved: None,
             unseen: 0,
+            worked_out: None,
             quantiles: None,
         }
     }
@@ -103,8 +106,12 @@ impl ServiceTime {
             self.halve();
             self.halved = Some(now);
         }
-        if self.unseen >= REFRESH || self.completions == COMPLETIONS_MIN {
+        let (few, time, many) = REFRESH;
+        let worked_out = *self.worked_out.get_or_insert(now);
+        let due = self.unseen >= few && now.saturating_duration_since(worked_out) >= time;
+        if due || self.unseen >= many || self.completions == COMPLETIONS_MIN {
             self.unseen = 0;
+            self.worked_out = Some(now);
             self.quantiles = self.work_out();
         }
     }

@@ -156,7 +156,7 @@ impl<W: Waiter> Policy<W> {
         if self.settings.cut_off == Switch::Off {
             return false;
         }
-        let p50 = self.service.quantiles().map(|known| known.p50);
+        let p50 = self.overall().map(|known| known.p50);
         let Some(rate) = self.drain.per_second(room.limit, p50) else {
             return false;
         };
@@ -175,7 +175,7 @@ impl<W: Waiter> Policy<W> {
     /// dispatch, and its own as far as they are not free, at the rate at which units come back,
     /// of which its class has its share among those that wait.
     fn predict(&mut self, at: usize, request: &Request, flow: u32, room: Room) -> Option<Duration> {
-        let p50 = self.service.quantiles()?.p50;
+        let p50 = self.overall()?.p50;
         let rate = self.drain.per_second(room.limit, Some(p50))?;
         let len = self.len();
         let mut ahead = Self::living(self.classes[at].ahead_of(request, flow), len, room);
