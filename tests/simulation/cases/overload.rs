@@ -1,8 +1,11 @@
 //! Goodput and latency at several times the capacity.
 
-use super::{Case, at_least, at_most, open_loop};
+use weir::admission::MaxWait;
+
+use super::{Case, at_least, at_most, open_loop, plain};
 use crate::backend::BackendSpec;
 use crate::chance::Service;
+use crate::clients::{Arrivals, Source};
 use crate::systems::{System, all_on, class};
 use crate::tally::Tally;
 use crate::world::{Plan, run};
@@ -69,17 +72,54 @@ pub(super) fn cases() -> Vec<Case> {
             on_average: &[],
             plot: false,
         },
+        by_service(
+            "service-constant",
+            "Three times the capacity, every request takes 50 ms",
+            |system, seed| overload(system, 3.0, Service::Constant, seed),
+        ),
+        by_service(
+            "service-exponential",
+            "Three times the capacity, exponential service",
+            |system, seed| overload(system, 3.0, Service::Exponential, seed),
+        ),
+        by_service(
+            "service-heavy",
+            "Three times the capacity, heavy-tailed service (p99 six times the mean)",
+            |system, seed| overload(system, 3.0, Service::HeavyTailed, seed),
+        ),
         Case {
-            name: "overload-heavy",
-            what: "Three times the capacity, heavy-tailed service (p99 six times the mean)",
+            name: "slow",
+            what: "Twice the capacity of 4 permits that take 2 s each; `max_wait` is auto, clients wait 20 s",
             systems: &System::ALL,
-            run: |system, seed| overload(system, 3.0, Service::HeavyTailed, seed),
+            run: slow,
             figures,
             goal: |tally| {
                 at_least("goodput", tally.goodput(), 0.93)?;
                 latency_goal(tally)
             },
             on_average: &[("goodput", 0.97)],
+            plot: false,
+        },
+        Case {
+            name: "bursts",
+            what: "Seven tenths of the capacity in bursts of 40, two and a half times the permits",
+            systems: &System::ALL,
+            run: bursts,
+            figures: underload_figures,
+            // A queue in order of arrival serves them all; what CoDel refuses is the price of its
+            // short waits.
+            goal: |tally| at_least("served", served(tally), 0.75),
+            on_average: &[("served", 0.85)],
+            plot: false,
+        },
+        Case {
+            name: "closed-loop",
+            what: "64 users that send the next request 10 ms after the last is over, and try three times",
+            systems: &System::ALL,
+            run: closed_loop,
+            figures: underload_figures,
+            goal: |tally| at_least("goodput", tally.goodput(), 0.97),
+            on_average: &[("goodput", 0.98)],
             plot: false,
         },
     ]
@@ -96,6 +136,90 @@ pub(super) fn overload(system: System, times: f64, service: Service, seed: u64) 
     };
     let all = all_on(vec![class(1, 50)]);
     run(plan, system.server(PERMITS, &all, seed), seed)
+}
+
+fn by_service(name: &'static str, what: &'static str, run: fn(System, u64) -> Tally) -> Case {
+    Case {
+        name,
+        what,
+        systems: &System::ALL,
+        run,
+        figures,
+        goal: |tally| {
+            at_least("goodput", tally.goodput(), 0.93)?;
+            latency_goal(tally)
+        },
+        on_average: &[("goodput", 0.97)],
+        plot: false,
+    }
+}
+
+fn slow(system: System, seed: u64) -> Tally {
+    let (permits, mean) = (4, 2.0);
+    let plan = Plan {
+        backend: BackendSpec::of(f64::from(permits)),
+        sources: vec![open_loop(
+            2.0 * f64::from(permits) / mean,
+            mean,
+            Service::Usual,
+            20.0,
+        )],
+        speeds: Vec::new(),
+        seconds: 500.0,
+        warm_up: 100.0,
+    };
+    let mut class = class(1, 50);
+    class.max_wait = MaxWait::Auto;
+    run(
+        plan,
+        system.server(permits, &all_on(vec![class]), seed),
+        seed,
+    )
+}
+
+fn bursts(system: System, seed: u64) -> Tally {
+    of_one_source(
+        system,
+        seed,
+        Source {
+            arrivals: Arrivals::Bursts {
+                per_second: 0.7 * f64::from(PERMITS) / MEAN,
+                size: 40,
+            },
+            template: Box::new(|_, chance| plain(MEAN, Service::Usual, 2.0, chance)),
+            tries: 1,
+        },
+    )
+}
+
+fn closed_loop(system: System, seed: u64) -> Tally {
+    of_one_source(
+        system,
+        seed,
+        Source {
+            arrivals: Arrivals::Closed {
+                users: 64,
+                think: 0.01,
+            },
+            template: Box::new(|_, chance| plain(MEAN, Service::Usual, 2.0, chance)),
+            tries: 3,
+        },
+    )
+}
+
+fn of_one_source(system: System, seed: u64, source: Source) -> Tally {
+    let plan = Plan {
+        backend: BackendSpec::of(f64::from(PERMITS)),
+        sources: vec![source],
+        speeds: Vec::new(),
+        seconds: 20.0,
+        warm_up: 3.0,
+    };
+    run(
+        plan,
+        system.server(PERMITS, &all_on(vec![class(1, 50)]), seed),
+        seed,
+    )
 }
 
 fn served(tally: &Tally) -> f64 {

@@ -17,16 +17,15 @@ const LARGE_SHARE: f64 = 0.05;
 pub(super) fn cases() -> Vec<Case> {
     vec![Case {
         name: "sizes",
-        what: "Five in a hundred cost sixteen times as much, at 1.5 times the capacity of 64 permits",
-        systems: &[
-            System::NoGate,
-            System::WeirDefault,
-            System::WeirCodel,
-            System::Weir,
-        ],
+        what: "Five in a hundred cost sixteen times as much, at 1.5 times the capacity of 64 permits; with \
+               a quarter more than that in service the backend is killed. Who counts requests lets in \
+               as many as cost 64 permits on average",
+        systems: &System::ALL,
         run: sizes,
         figures: |tally| {
             vec![
+                ("killed", tally.kills as f64),
+                ("goodput", tally.goodput()),
                 ("utilisation", tally.utilisation()),
                 ("small served", served(tally, 1)),
                 ("large served", served(tally, LARGE as u64)),
@@ -38,6 +37,7 @@ pub(super) fn cases() -> Vec<Case> {
             ]
         },
         goal: |tally| {
+            at_most("killed", tally.kills as f64, 0.0)?;
             at_least("utilisation", tally.utilisation(), 0.88)?;
             at_least("large served", served(tally, LARGE as u64), 0.1)?;
             at_most("longest wait", tally.by_cost[&1].longest_wait, 1.0)
@@ -62,8 +62,15 @@ fn template(chance: &mut Chance) -> Template {
 fn sizes(system: System, seed: u64) -> Tally {
     let mean_cost = LARGE_SHARE * LARGE + 1.0 - LARGE_SHARE;
     let capacity = f64::from(PERMITS) / MEAN / mean_cost;
+    let permits = match system {
+        System::WeirDefault | System::WeirCodel | System::Weir => PERMITS,
+        _ => (f64::from(PERMITS) / mean_cost) as u32,
+    };
     let plan = Plan {
-        backend: BackendSpec::of(f64::from(PERMITS)),
+        backend: BackendSpec {
+            memory: 1.25,
+            ..BackendSpec::of(f64::from(PERMITS))
+        },
         sources: vec![Source {
             arrivals: Arrivals::steady(1.5 * capacity),
             template: Box::new(|_, chance| template(chance)),
@@ -75,7 +82,7 @@ fn sizes(system: System, seed: u64) -> Tally {
     };
     run(
         plan,
-        system.server(PERMITS, &all_on(vec![class(1, 50)]), seed),
+        system.server(permits, &all_on(vec![class(1, 50)]), seed),
         seed,
     )
 }
