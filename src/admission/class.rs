@@ -16,8 +16,8 @@
 use std::time::{Duration, Instant};
 
 use super::codel::CodelRule;
-use super::drr::{Next, Ring};
-use super::flow::Rules;
+use super::drr::Ring;
+use super::flow::{Next, Rules};
 use super::micros;
 use super::request::{Attempt, Queued, Request};
 use super::scheduler::{Order, Waiter};
@@ -28,6 +28,13 @@ use super::settings::{ClassSettings, MaxWait, Settings, Switch};
 const UNMEASURED_MICROS: u64 = 1000;
 /// The wait until it is measured, where it follows the measure.
 const UNMEASURED_WAIT: Duration = Duration::from_secs(1);
+
+/// A line of a class: of first attempts or retries, and of which tenant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) attempt: Attempt,
+    pub(super) flow: u32,
+}
 
 /// One class: who waits, what it holds, and how fast it is served.
 #[derive(Debug)]
@@ -158,52 +165,57 @@ impl<W: Waiter> Class<W> {
         }
     }
 
-    /// Who of this class is next.
-    pub(super) fn next(&mut self, now: Instant, free: u32, limit: u32) -> (Next<W>, Attempt) {
+    /// Who of this class is next, and in which line.
+    pub(super) fn next(&mut self, now: Instant, free: u32, limit: u32) -> (Seat, Next) {
         let rules = self.rules(now, free, limit);
-        match self.first.next(&rules) {
-            Next::Nobody => (self.retries.next(&rules), Attempt::Retry),
-            next => (next, Attempt::First),
+        let (mut attempt, (mut flow, mut next)) = (Attempt::First, self.first.next(&rules));
+        if matches!(next, Next::Nobody) {
+            attempt = Attempt::Retry;
+            (flow, next) = self.retries.next(&rules);
         }
+        (Seat { attempt, flow }, next)
     }
 
-    /// When the wait of this flow's head ends.
-    pub(super) fn head_ends(&mut self, attempt: Attempt, flow: u32) -> Option<Instant> {
-        let discipline = self.settings.discipline;
-        self.ring(attempt).head_ends(flow, discipline)
+    /// When the wait of this line's head ends.
+    pub(super) fn head_ends(&mut self, seat: Seat, order: Order) -> Option<Instant> {
+        self.ring(seat.attempt).head_ends(seat.flow, order)
     }
 
-    /// The head of this flow, which is too large. The flow stays this tenant's until
-    /// [`unpin`](Self::unpin).
-    pub(super) fn take_head(&mut self, attempt: Attempt, flow: u32) -> Option<Queued<W>> {
-        let discipline = self.settings.discipline;
-        self.ring(attempt).take_head(flow, discipline)
+    /// Takes the one at that end of a line.
+    pub(super) fn take(&mut self, seat: Seat, order: Order) -> Option<Queued<W>> {
+        self.ring(seat.attempt).take(seat.flow, order)
     }
 
-    pub(super) fn unpin(&mut self, attempt: Attempt, flow: u32) {
-        self.ring(attempt).unpin(flow);
+    /// Keeps the line its tenant's, though it may be empty, until [`unpin`](Self::unpin).
+    pub(super) fn pin(&mut self, seat: Seat) {
+        self.ring(seat.attempt).pin(seat.flow);
     }
 
-    /// Somebody of this flow who is not.
+    pub(super) fn unpin(&mut self, seat: Seat) {
+        self.ring(seat.attempt).unpin(seat.flow);
+    }
+
+    /// Takes somebody of this line who fits, though its head does not.
     pub(super) fn take_fitting(
         &mut self,
-        (attempt, flow): (Attempt, u32),
+        seat: Seat,
         now: Instant,
         free: u32,
         limit: u32,
     ) -> Option<Queued<W>> {
         let rules = self.rules(now, free, limit);
-        self.ring(attempt).take_fitting(flow, &rules)
+        self.ring(seat.attempt).take_fitting(seat.flow, &rules)
     }
 
-    pub(super) fn order(&mut self, attempt: Attempt, flow: u32) -> Order {
+    pub(super) fn order(&mut self, seat: Seat) -> Order {
         let discipline = self.settings.discipline;
-        self.ring(attempt).order(flow, discipline)
+        self.ring(seat.attempt).order(seat.flow, discipline)
     }
 
     /// Units that will be dispatched before a request that comes now.
     pub(super) fn ahead_of(&mut self, request: &Request, flow: u32) -> u64 {
-        if self.order(request.attempt, flow) == Order::Lifo {
+        let attempt = request.attempt;
+        if self.order(Seat { attempt, flow }) == Order::Lifo {
             return 0;
         }
         let ring = self.ring(request.attempt);

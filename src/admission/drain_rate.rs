@@ -12,6 +12,8 @@ use super::micros;
 const SLOTS: usize = 8;
 /// The shortest span that the measure covers.
 const SPAN_MIN: Duration = Duration::from_secs(1);
+/// Time is counted in no smaller parts, but where a busy time ends.
+const GRAIN: Duration = Duration::from_millis(1);
 /// No wait is predicted to be longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -52,7 +54,8 @@ impl DrainRate {
     pub fn busy(&mut self, now: Instant) {
         match self.busy_since {
             None => self.busy_since = Some(now),
-            Some(since) => self.pass(now, since),
+            Some(since) if now.saturating_duration_since(since) >= GRAIN => self.pass(now, since),
+            Some(_) => {}
         }
     }
 
@@ -67,7 +70,9 @@ impl DrainRate {
     /// Units came back.
     pub fn released(&mut self, now: Instant, units: u32) {
         if let Some(since) = self.busy_since {
-            self.pass(now, since);
+            if now.saturating_duration_since(since) >= GRAIN {
+                self.pass(now, since);
+            }
             self.slots[self.at].units += u64::from(units);
         }
     }

@@ -18,8 +18,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::codel::Codel;
-use super::flow::{Flow, Found, Rules};
-use super::refusal::Refusal;
+use super::flow::{Flow, Next, Rules};
 use super::request::Queued;
 use super::scheduler::{Order, Waiter};
 use super::settings::Discipline;
@@ -29,19 +28,6 @@ use super::tenant::{Table, TenantKey};
 const ROOM_ALONE: usize = 64;
 /// Room kept for each of many.
 const ROOM_EACH: usize = 0;
-
-/// Who is next in a ring.
-#[derive(Debug)]
-pub(super) enum Next<W> {
-    /// This one, of this flow, taken from this end.
-    Serve(Queued<W>, u32, Order),
-    /// This one is let go.
-    Refuse(Queued<W>, Refusal),
-    /// The head of this flow does not fit.
-    TooLarge(u32),
-    /// Nobody waits.
-    Nobody,
-}
 
 /// The flows of one class and rank.
 #[derive(Debug)]
@@ -155,42 +141,38 @@ impl<W: Waiter> Ring<W> {
         entered
     }
 
-    /// Says who is next. Husks met on the way are dropped; who is next and fits, or has to go, is
-    /// taken out.
-    pub(super) fn next(&mut self, rules: &Rules) -> Next<W> {
-        loop {
-            let Some(flow) = self.turn(rules.quantum) else {
-                return Next::Nobody;
-            };
+    /// Whose turn it is, and who of that flow is next. Husks met on the way are dropped.
+    pub(super) fn next(&mut self, rules: &Rules) -> (u32, Next) {
+        while let Some(flow) = self.turn(rules.quantum) {
             let (before, units) = self.size(flow);
             let next = self.flows[flow as usize].next(rules);
             self.shrunk(flow, before, units);
-            match next {
-                Found::Serve(entry, order) => return Next::Serve(entry, flow, order),
-                Found::Refuse(entry, refusal) => return Next::Refuse(entry, refusal),
-                Found::TooLarge => return Next::TooLarge(flow),
-                Found::Nobody => {}
+            if !matches!(next, Next::Nobody) {
+                return (flow, next);
             }
         }
+        (0, Next::Nobody)
     }
 
     /// When the wait of a flow's head ends.
-    pub(super) fn head_ends(&mut self, flow: u32, discipline: Discipline) -> Option<Instant> {
-        let order = self.order(flow, discipline);
+    pub(super) fn head_ends(&mut self, flow: u32, order: Order) -> Option<Instant> {
         self.flows[flow as usize].line.next(order).map(Queued::ends)
     }
 
-    /// Takes the head of a flow, which was found too large, out of its line. The flow stays its
-    /// tenant's until [`unpin`](Self::unpin).
-    pub(super) fn take_head(&mut self, flow: u32, discipline: Discipline) -> Option<Queued<W>> {
-        let order = self.order(flow, discipline);
+    /// Takes the one at that end of a flow's line.
+    pub(super) fn take(&mut self, flow: u32, order: Order) -> Option<Queued<W>> {
         let (before, units) = self.size(flow);
-        let head = self.flows[flow as usize].line.take(order)?;
-        self.flows[flow as usize].charges += 1;
+        let taken = self.flows[flow as usize].line.take(order);
         self.shrunk(flow, before, units);
-        Some(head)
+        taken
     }
 
+    /// Keeps a flow its tenant's, though it may be empty.
+    pub(super) fn pin(&mut self, flow: u32) {
+        self.flows[flow as usize].charges += 1;
+    }
+
+    /// Ends a [`pin`](Self::pin).
     pub(super) fn unpin(&mut self, flow: u32) {
         self.flows[flow as usize].charges -= 1;
     }
@@ -241,6 +223,9 @@ impl<W: Waiter> Ring<W> {
 
     /// Takes work off a flow's credit, and remembers that it is to be settled.
     pub(super) fn charge(&mut self, flow: u32, work: u64) {
+        if self.table.is_none() {
+            return;
+        }
         let flow = &mut self.flows[flow as usize];
         flow.credit = flow.credit.saturating_sub_unsigned(work);
         flow.charges += 1;
@@ -248,6 +233,9 @@ impl<W: Waiter> Ring<W> {
 
     /// Settles a charge: what it was thought to be against what it was.
     pub(super) fn settle(&mut self, flow: u32, charged: u64, work: u64) {
+        if self.table.is_none() {
+            return;
+        }
         let flow = &mut self.flows[flow as usize];
         flow.charges -= 1;
         let credit = flow
@@ -260,6 +248,10 @@ impl<W: Waiter> Ring<W> {
 
     /// The flow whose turn it is: the first with credit.
     fn turn(&mut self, quantum: u64) -> Option<u32> {
+        if self.table.is_none() {
+            // One flow: its credit is nobody else's loss.
+            return self.ring.front().copied();
+        }
         let quantum = i64::try_from(quantum.max(1)).unwrap_or(i64::MAX);
         let mut looked = 0;
         loop {

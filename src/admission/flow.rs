@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::codel::{Codel, CodelRule};
 use super::line::Line;
 use super::refusal::Refusal;
-use super::request::Queued;
 use super::scheduler::{Order, Waiter};
 use super::settings::Discipline;
 
@@ -37,14 +36,15 @@ pub(super) struct Flow<W> {
     pub(super) charges: u32,
 }
 
-/// Who of a flow is next.
-pub(super) enum Found<W> {
-    /// This one, taken from this end.
-    Serve(Queued<W>, Order),
-    /// This one is let go.
-    Refuse(Queued<W>, Refusal),
-    /// Its head does not fit.
-    TooLarge,
+/// Who of a flow is next, by the end of its line: whoever is named is still in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// The one at this end.
+    Serve(Order),
+    /// The one at this end is let go.
+    Refuse(Order, Refusal),
+    /// The one at this end does not fit.
+    TooLarge(Order),
     /// Nobody waits.
     Nobody,
 }
@@ -71,37 +71,31 @@ impl<W: Waiter> Flow<W> {
         !self.in_ring && self.charges == 0 && self.credit_after(rounds, quantum) == 0
     }
 
-    pub(super) fn next(&mut self, rules: &Rules) -> Found<W> {
+    /// Husks met on the way are dropped.
+    pub(super) fn next(&mut self, rules: &Rules) -> Next {
         let order = rules.discipline.order(self.codel.is_standing());
         let Some(head) = self.line.next(order) else {
-            return Found::Nobody;
+            return Next::Nobody;
         };
         let refusal = head.ended(rules.now).or_else(|| {
-            // Nobody was ever served in what is left to it.
+            // Hardly anybody was ever served in what is left to it.
             let left = head.request.deadline?.saturating_duration_since(rules.now);
             (left < rules.fastest).then_some(Refusal::Doomed)
         });
-        let fits = head.request.units.min(rules.limit) <= rules.free;
         if let Some(refusal) = refusal {
-            return self
-                .line
-                .take(order)
-                .map_or(Found::Nobody, |entry| Found::Refuse(entry, refusal));
+            return Next::Refuse(order, refusal);
         }
-        if !fits {
-            return Found::TooLarge;
+        if head.request.units.min(rules.limit) > rules.free {
+            return Next::TooLarge(order);
         }
         if let (Some(rule), Some(oldest)) = (rules.codel, self.line.oldest()) {
             let delay = rules.now.saturating_duration_since(oldest);
             self.codel.dispatched(rules.now, delay, &rule);
             if self.codel.lets_go(delay, &rule) && self.line.has_second() {
-                let oldest = self.line.take(Order::Fifo);
-                return oldest.map_or(Found::Nobody, |entry| Found::Refuse(entry, Refusal::Codel));
+                return Next::Refuse(Order::Fifo, Refusal::Codel);
             }
         }
-        // The state may have changed at this very dispatch; the next one goes by it.
-        self.line
-            .take(order)
-            .map_or(Found::Nobody, |entry| Found::Serve(entry, order))
+        // The queue may have begun or ceased to stand just now; the next one goes by it.
+        Next::Serve(order)
     }
 }

@@ -33,7 +33,7 @@ mod pick;
 
 use std::time::{Duration, Instant};
 
-use super::class::Class;
+use super::class::{Class, Seat};
 use super::drain_rate::DrainRate;
 use super::micros;
 use super::refusal::Refusal;
@@ -104,7 +104,7 @@ pub struct PredictionError {
 #[derive(Debug)]
 struct Blocked<W> {
     entry: Queued<W>,
-    flow: u32,
+    seat: Seat,
     /// Until when others may overtake it.
     backfill_until: Instant,
 }

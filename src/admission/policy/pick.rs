@@ -13,7 +13,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::drr::Next;
+use super::super::class::Seat;
+use super::super::flow::Next;
 use super::super::micros;
 use super::super::request::{Attempt, Charge, ClassId, Queued, work};
 use super::super::scheduler::{Order, Waiter};
@@ -57,19 +58,18 @@ impl<W: Waiter> Policy<W> {
                 until: blocked.entry.ends(),
             });
         }
-        let Blocked { entry, flow, .. } = self.unblock()?;
+        let Blocked { entry, seat, .. } = self.unblock()?;
         Some(match refusal {
             Some(refusal) => Turn::Refuse(entry, refusal),
-            None => self.grant(now, entry, flow, Order::Fifo, limit),
+            None => self.grant(now, entry, seat, Order::Fifo, limit),
         })
     }
 
     /// Takes out the one that is blocked.
     fn unblock(&mut self) -> Option<Blocked<W>> {
         let blocked = self.blocked.take()?;
-        let request = &blocked.entry.request;
-        let at = self.place(request.class);
-        self.classes[at].unpin(request.attempt, blocked.flow);
+        let at = self.place(blocked.entry.request.class);
+        self.classes[at].unpin(blocked.seat);
         Some(blocked)
     }
 
@@ -111,46 +111,53 @@ impl<W: Waiter> Policy<W> {
     }
 
     fn ask(&mut self, at: usize, now: Instant, free: u32, limit: u32) -> Offer<W> {
-        let (next, attempt) = self.classes[at].next(now, free, limit);
-        match next {
-            Next::Nobody => Offer::Nobody,
-            Next::Refuse(entry, refusal) => Offer::Turn(Turn::Refuse(entry, refusal)),
-            Next::Serve(entry, flow, order) => {
-                Offer::Turn(self.grant(now, entry, flow, order, limit))
-            }
-            Next::TooLarge(flow) => self.too_large(at, attempt, flow, (now, free, limit)),
-        }
+        let (seat, next) = self.classes[at].next(now, free, limit);
+        let (order, refusal) = match next {
+            Next::Nobody => return Offer::Nobody,
+            Next::TooLarge(order) => return self.too_large(at, seat, order, (now, free, limit)),
+            Next::Serve(order) => (order, None),
+            Next::Refuse(order, refusal) => (order, Some(refusal)),
+        };
+        let Some(entry) = self.classes[at].take(seat, order) else {
+            return Offer::Nobody;
+        };
+        Offer::Turn(match refusal {
+            Some(refusal) => Turn::Refuse(entry, refusal),
+            None => self.grant(now, entry, seat, order, limit),
+        })
     }
 
     fn too_large(
         &mut self,
         at: usize,
-        attempt: Attempt,
-        flow: u32,
+        seat: Seat,
+        order: Order,
         (now, free, limit): (Instant, u32, u32),
     ) -> Offer<W> {
+        let overtakes = self.overtakes();
+        let class = &mut self.classes[at];
         // Nobody fits, whoever it is; or the strict order of one line is all there is.
-        let nobody = self.least_units.min(limit) > free;
-        if nobody || !self.overtakes() {
-            return Offer::TooLarge(self.classes[at].head_ends(attempt, flow).unwrap_or(now));
+        if self.least_units.min(limit) > free || !overtakes {
+            return Offer::TooLarge(class.head_ends(seat, order).unwrap_or(now));
         }
         if self.blocked.is_none() {
-            let Some(entry) = self.classes[at].take_head(attempt, flow) else {
+            let Some(entry) = class.take(seat, order) else {
                 return Offer::Nobody;
             };
+            class.pin(seat);
             let wait = entry.ends().saturating_duration_since(now);
             let share = u32::from(self.settings.backfill_percent.min(100));
             self.blocked = Some(Blocked {
                 backfill_until: now + wait / 100 * share,
                 entry,
-                flow,
+                seat,
             });
             return Offer::Blocked;
         }
-        match self.classes[at].take_fitting((attempt, flow), now, free, limit) {
+        match class.take_fitting(seat, now, free, limit) {
             Some(entry) => {
-                let order = self.classes[at].order(attempt, flow);
-                Offer::Turn(self.grant(now, entry, flow, order, limit))
+                let order = class.order(seat);
+                Offer::Turn(self.grant(now, entry, seat, order, limit))
             }
             None => Offer::TooLarge(now),
         }
@@ -167,7 +174,7 @@ impl<W: Waiter> Policy<W> {
         &mut self,
         now: Instant,
         entry: Queued<W>,
-        flow: u32,
+        seat: Seat,
         order: Order,
         limit: u32,
     ) -> Turn<W> {
@@ -181,7 +188,7 @@ impl<W: Waiter> Policy<W> {
         }
         let class = &mut self.classes[at];
         let work = work(units, class.estimate());
-        class.charge(Some(flow), request.attempt, units, work);
+        class.charge(Some(seat.flow), request.attempt, units, work);
         self.count_admitted(request.attempt);
         if let Some(predicted) = entry.predicted {
             let waited = now.saturating_duration_since(entry.arrived);
@@ -190,7 +197,7 @@ impl<W: Waiter> Policy<W> {
         let charge = Charge {
             class: ClassId(u8::try_from(at).expect("at most 32 classes")),
             attempt: request.attempt,
-            flow: Some(flow),
+            flow: Some(seat.flow),
             order,
             units,
             work,
