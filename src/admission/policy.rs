@@ -246,6 +246,13 @@ impl<W: Waiter> Policy<W> {
         self.classes[at].settle(charge.flow, charge.attempt, charge.units, (charge.work, 0));
     }
 
+    /// To be called a few times per second, so that a stall in which nothing happens is seen.
+    pub fn tick(&mut self, now: Instant) {
+        if !self.is_empty() {
+            self.drain.busy(now);
+        }
+    }
+
     /// Entries held, husks included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -6,7 +6,7 @@ use crate::chance::Service;
 use crate::clients::{Arrivals, Source};
 use crate::systems::{System, all_on, class};
 use crate::tally::Tally;
-use crate::world::{Plan, run};
+use crate::world::{Plan, Template, run};
 
 const PERMITS: u32 = 16;
 const MEAN: f64 = 0.05;
@@ -56,23 +56,21 @@ pub(super) fn cases() -> Vec<Case> {
             name: "retry-storm",
             what: "A stall of 30 s; every client tries three times and waits 1 s for each",
             systems: &System::ALL,
-            run: retry_storm,
-            figures: |tally| {
-                vec![
-                    ("goodput before", tally.goodput_between(3, OUTAGE)),
-                    (
-                        "goodput 10 s after",
-                        tally.goodput_between(BACK + 10, BACK + 20),
-                    ),
-                    ("s to 90 %", until(tally, BACK, 0.9)),
-                ]
-            },
-            goal: |tally| {
-                at_least("goodput", tally.goodput_between(BACK + 10, BACK + 20), 0.9)?;
-                at_most("seconds until 90 %", until(tally, BACK, 0.9), 10.0)
-            },
+            run: |system, seed| retry_storm(system, false, seed),
+            figures: after_the_storm,
+            goal: storm_is_over,
             on_average: &[("goodput 10 s after", 0.95)],
             plot: true,
+        },
+        Case {
+            name: "stall-deadlines",
+            what: "The same with clients that say how long they wait: what is doomed in the stall is not after it",
+            systems: &System::ALL,
+            run: |system, seed| retry_storm(system, true, seed),
+            figures: after_the_storm,
+            goal: storm_is_over,
+            on_average: &[("goodput 10 s after", 0.95)],
+            plot: false,
         },
     ]
 }
@@ -105,13 +103,32 @@ fn capacity(system: System, seed: u64) -> Tally {
     )
 }
 
-fn retry_storm(system: System, seed: u64) -> Tally {
+fn after_the_storm(tally: &Tally) -> Vec<(&'static str, f64)> {
+    vec![
+        ("goodput before", tally.goodput_between(3, OUTAGE)),
+        (
+            "goodput 10 s after",
+            tally.goodput_between(BACK + 10, BACK + 20),
+        ),
+        ("s to 90 %", until(tally, BACK, 0.9)),
+    ]
+}
+
+fn storm_is_over(tally: &Tally) -> Result<(), String> {
+    at_least("goodput", tally.goodput_between(BACK + 10, BACK + 20), 0.9)?;
+    at_most("seconds until 90 %", until(tally, BACK, 0.9), 10.0)
+}
+
+fn retry_storm(system: System, says_deadline: bool, seed: u64) -> Tally {
     let load = 1.1 * f64::from(PERMITS) / MEAN;
     let plan = Plan {
         backend: BackendSpec::of(f64::from(PERMITS)),
         sources: vec![Source {
             arrivals: Arrivals::steady(load),
-            template: Box::new(|_, chance| plain(MEAN, Service::Usual, 1.0, chance)),
+            template: Box::new(move |_, chance| Template {
+                says_deadline,
+                ..plain(MEAN, Service::Usual, 1.0, chance)
+            }),
             tries: 3,
         }],
         speeds: vec![(OUTAGE as f64, 0.0), (BACK as f64, 1.0)],

@@ -221,6 +221,10 @@ impl Server for Weir {
         }
     }
 
+    fn tick(&mut self, now: u64) {
+        self.policy.tick(self.at(now));
+    }
+
     fn report(&self, tally: &mut Tally) {
         tally.doomed = self.doomed;
         let error = self.policy.prediction_error();

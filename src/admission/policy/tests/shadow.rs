@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::super::settings::{Discipline, Doom, MaxWait, Switch};
 use super::super::super::shadow::Shadow;
+use super::super::super::what_if::WhatIf;
 use super::*;
 
 fn settings() -> impl Strategy<Value = Settings> {
@@ -148,5 +149,44 @@ fn everything_that_passed_is_forgotten_in_the_end() {
         shadow
             .enough(now)
             .is_some_and(|units| (4096..8192).contains(&units))
+    );
+}
+
+/// The limit that the ladder names is enough for the gate, and a much lower one is not.
+#[test]
+fn what_if_is_right_to_a_fifth() {
+    let settings = Settings::default();
+    let mut chance = Seed::new(3);
+    // Requests of 20 to 180 ms that come every 2.5 ms or so: forty at once.
+    let trace: Vec<Sent> = (0..20_000)
+        .map(|_| {
+            (
+                chance.below(5000),
+                0,
+                1024,
+                None,
+                20_000 + chance.below(160_000),
+            )
+        })
+        .collect();
+    let start = Instant::now();
+    let mut what_if = WhatIf::new(16 * UNITS_PER_TASK, start);
+    let mut now = start;
+    for (gap, .., took) in &trace {
+        now += Duration::from_micros(*gap);
+        what_if.observe(
+            now,
+            1024,
+            Duration::from_micros(*took),
+            Duration::from_secs(1),
+        );
+    }
+    let units = what_if.enough(now).expect("within sixteen times");
+    let permits = u32::try_from(units.div_ceil(u64::from(UNITS_PER_TASK))).expect("few");
+    let refused = |permits| enforced(&settings, permits, &trace).iter().sum::<u64>();
+    assert_eq!(refused(permits), 0, "with {permits}");
+    assert!(
+        refused(permits * 3 / 4) > 100,
+        "with three quarters of {permits}"
     );
 }
