@@ -276,3 +276,27 @@ fn auto_follows_the_measure() {
     let known = gate.policy.service(ClassId(0)).expect("sixty");
     assert_eq!(known.cancel_grace(Duration::from_secs(60)), Duration::ZERO);
 }
+
+#[test]
+fn what_a_stall_doomed_may_wait_again_after_it() {
+    let mut gate = measured(doom(), 1);
+    gate.send(Request::default(), Duration::from_secs(20));
+    for _ in 0..180 {
+        gate.send(Request::default(), 100 * MILLI);
+        gate.pass(100 * MILLI);
+    }
+    // The last of them gives up before the stall is over: nobody waits then.
+    gate.pass(Duration::from_secs(2));
+    assert!(gate.waiting.is_empty());
+    let mut waited = 0;
+    for _ in 0..100 {
+        let tight = before(&gate, 800);
+        gate.send(tight, 100 * MILLI);
+        waited += usize::from(!gate.waiting.is_empty());
+        gate.pass(50 * MILLI);
+    }
+    assert!(
+        waited > 50,
+        "{waited} of 100 at twice the capacity found a queue"
+    );
+}
