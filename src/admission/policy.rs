@@ -214,6 +214,9 @@ impl<W: Waiter> Policy<W> {
         sample: Sample,
     ) {
         self.drain.released(now, units);
+        if self.is_empty() {
+            self.drain.idle(now);
+        }
         if sample == Sample::Served {
             let at = self.place(class);
             self.classes[at].record(now, held);

@@ -18,6 +18,7 @@ use super::super::flow::Next;
 use super::super::micros;
 use super::super::request::{Attempt, Charge, ClassId, Queued, work};
 use super::super::scheduler::{Order, Waiter};
+use super::super::units::UNITS_PER_TASK;
 use super::{Blocked, Policy, Turn};
 
 /// What a class has to say.
@@ -41,7 +42,14 @@ impl<W: Waiter> Policy<W> {
         };
         if self.is_empty() {
             self.least_units = u32::MAX;
-            self.drain.idle(now);
+            let taken = match &pick {
+                Turn::Grant(_, charge) => charge.units,
+                Turn::Refuse(..) | Turn::Hold { .. } | Turn::Empty => 0,
+            };
+            // With nothing free, the next to come back still tells how fast.
+            if free.saturating_sub(taken) >= UNITS_PER_TASK.min(limit) {
+                self.drain.idle(now);
+            }
         }
         pick
     }
