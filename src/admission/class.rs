@@ -257,6 +257,10 @@ impl<W: Waiter> Class<W> {
         (self.held >= share.max(1), self.virtual_time)
     }
 
+    pub(super) fn virtual_time(&self) -> u128 {
+        self.virtual_time
+    }
+
     /// Begins to wait or to run, with nothing saved up from when it did not.
     pub(super) fn catch_up(&mut self, virtual_time: u128) {
         self.virtual_time = self.virtual_time.max(virtual_time);

@@ -74,6 +74,8 @@ impl<W: Waiter> Policy<W> {
         let virtual_time = self.virtual_time;
         let class = &mut self.classes[at];
         class.catch_up(virtual_time);
+        // Nobody waits: the others' time is that of whoever runs.
+        self.virtual_time = class.virtual_time();
         let units = request.units.min(limit);
         let work = work(units, class.estimate());
         class.charge(None, request.attempt, units, work);

@@ -190,8 +190,9 @@ impl<W: Waiter> Policy<W> {
         let at = self.place(request.class);
         let units = request.units.min(limit);
         if self.classes.len() > 1 {
-            let lowest = self.classes.iter().filter(|class| class.len() > 0);
-            let lowest = lowest.map(|class| class.turn(limit, self.weights).1).min();
+            let classes = (0..).zip(&self.classes);
+            let active = classes.filter(|(other, class)| *other == at || class.len() > 0);
+            let lowest = active.map(|(_, class)| class.virtual_time()).min();
             self.virtual_time = self.virtual_time.max(lowest.unwrap_or_default());
         }
         let class = &mut self.classes[at];

@@ -214,3 +214,26 @@ fn retries_go_after_first_attempts_of_their_class() {
     gate.pass(10 * MILLI);
     assert_eq!(gate.fate(again), Some(Fate::Granted));
 }
+
+#[test]
+fn what_a_class_did_not_use_is_not_saved_up() {
+    let settings = patient(Settings {
+        classes: vec![class(1), class(1), class(2)],
+        ..Settings::default()
+    });
+    let mut gate = Gate::new(settings, 4);
+    // For a long time only the first class comes, and never waits.
+    for _ in 0..500 {
+        for _ in 0..4 {
+            gate.send(of_class(0), 10 * MILLI);
+        }
+        gate.pass(30 * MILLI);
+    }
+    let both: Vec<_> = (0..200)
+        .flat_map(|_| [0, 1].map(|place| gate.send(of_class(place), 10 * MILLI)))
+        .collect();
+    gate.pass(250 * MILLI);
+    let first: Vec<_> = both.iter().copied().step_by(2).collect();
+    let (first, all) = (gate.granted(&first), gate.granted(&both));
+    assert!(all.abs_diff(2 * first) <= 8, "{first} of {all}");
+}
