@@ -11,15 +11,16 @@
 //! |---|---|---|
 //! | target | `0.1 × S50` | 5 ms to `max_wait ÷ 4` |
 //! | interval | `2 × S90` | 100 ms to 30 s |
-//! | limit | `max_wait ÷ 2`, halved with each interval that it stands | to `max(2 × target, S50)` |
+//! | limit | `max_wait`, halved with every second interval that it stands | to `max(2 × target, S50)`, at most `max_wait ÷ 2` |
 //!
 //! Three things differ from folly, each because the simulator (`tests/simulation`) said so:
 //!
 //! * **The limit ends at a service time**, not at twice the target, which at nine tenths of the
 //!   capacity refuses twice as many for nothing, with hardly a difference to the p99.
-//! * **The limit starts mild** and is halved with each interval in which the queue stands, doubled
-//!   with each other one. Bursts at seven tenths of the capacity stand for an interval or two;
-//!   with the strict limit at once a quarter of them was refused, so it is an eighth.
+//! * **The limit starts mild** and gets strict while the queue stands, and mild again, four times as
+//!   fast, while it does not. Bursts at seven tenths of the capacity make a queue that stands for an
+//!   interval or two; with the strict limit at once a quarter of them was refused, now one in
+//!   fourteen is. A lasting overload knows no difference.
 //! * **The delay is that of the oldest** who waits, not of whoever is dispatched, so the rule holds
 //!   when the newest goes first, too.
 //!
@@ -58,15 +59,16 @@ impl CodelRule {
             target,
             interval: (2 * service.p90).clamp(INTERVAL_MIN, INTERVAL_MAX),
             limit: (2 * target).max(service.p50).min(max_wait / 2),
-            most: max_wait / 2,
+            most: max_wait,
         }
     }
 }
 
 impl CodelRule {
-    /// The first limit, halved so often.
+    /// The limit after so many steps: half of it after every second.
     fn at_level(&self, level: u8) -> Duration {
-        self.most / 1_u32.checked_shl(level.into()).unwrap_or(u32::MAX)
+        let halves = 1_u32.checked_shl(u32::from(level) / 2);
+        (self.most / halves.unwrap_or(u32::MAX)).max(self.limit)
     }
 }
 
@@ -76,7 +78,7 @@ pub struct Codel {
     /// Since when every delay was above the target.
     above_since: Option<Instant>,
     standing: bool,
-    /// How strict it is: the limit is halved that often.
+    /// How strict it is: steps of the limit.
     level: u8,
     /// When the level was last looked at.
     judged: Option<Instant>,
@@ -102,19 +104,21 @@ impl Codel {
         self.standing = false;
     }
 
-    /// Stricter by a step for each interval in which the queue stood, milder for each other one.
+    /// Stricter by a step for each interval in which the queue stood, milder by two for each other
+    /// one.
     fn judge(&mut self, now: Instant, rule: &CodelRule) {
         let judged = *self.judged.get_or_insert(now);
         let passed = micros(now.saturating_duration_since(judged)) / micros(rule.interval).max(1);
-        if passed > 0 {
-            let steps = u8::try_from(passed).unwrap_or(u8::MAX);
-            if !self.standing {
-                self.level = self.level.saturating_sub(steps);
-            } else if rule.at_level(self.level) > rule.limit {
-                self.level += 1;
-            }
-            self.judged = Some(now);
+        if passed == 0 {
+            return;
         }
+        if !self.standing {
+            let steps = u8::try_from(2 * passed.min(100)).expect("at most 200");
+            self.level = self.level.saturating_sub(steps);
+        } else if rule.at_level(self.level) > rule.limit {
+            self.level += 1;
+        }
+        self.judged = Some(now);
     }
 
     /// Whether the queue stands.
@@ -126,7 +130,7 @@ impl Codel {
     /// Whether the queue stands, and somebody who has waited so long is to be let go.
     #[must_use]
     pub fn lets_go(&self, delay: Duration, rule: &CodelRule) -> bool {
-        self.standing && delay > rule.at_level(self.level).max(rule.limit)
+        self.standing && delay > rule.at_level(self.level)
     }
 }
 
@@ -180,13 +184,13 @@ mod tests {
 
     #[test]
     fn the_limit_is_halved_while_the_queue_stands_and_comes_back_when_it_does_not() {
-        let states = states((0..4000).map(|at| if at < 2000 || at >= 2250 { 60 } else { 0 }));
-        let limits: Vec<_> = (0..7).map(|n| limit(&states[165 + 160 * n])).collect();
-        let halved = [501, 251, 126, 63, 51, 51, 51];
+        let states = states((0..4000).map(|at| if at < 2500 || at >= 2750 { 60 } else { 0 }));
+        let limits: Vec<_> = (0..7).map(|n| limit(&states[165 + 320 * n])).collect();
+        let halved = [1001, 501, 251, 126, 63, 51, 51];
         assert_eq!(limits, halved.map(Some), "at last a service time");
-        assert_eq!(limit(&states[2300]), None, "it does not stand");
-        let again = limit(&states[2420]).expect("it stands again");
-        assert_eq!(again, 251, "three of its four steps are forgotten");
+        assert_eq!(limit(&states[2800]), None, "it does not stand");
+        let again = limit(&states[2920]).expect("it stands again");
+        assert_eq!(again, 251, "half of its steps are forgotten");
     }
 
     proptest! {
