@@ -50,22 +50,6 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    pub(crate) const ALL: [Self; 4] = [
-        Self::Constant,
-        Self::Exponential,
-        Self::Usual,
-        Self::HeavyTailed,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Constant => "constant",
-            Self::Exponential => "exponential",
-            Self::Usual => "log-normal",
-            Self::HeavyTailed => "heavy-tailed",
-        }
-    }
-
     pub(crate) fn draw(self, mean: f64, chance: &mut Chance) -> f64 {
         match self {
             Self::Constant => mean,

@@ -1,7 +1,5 @@
 //! What is compared, by name.
 
-use std::time::Duration;
-
 use weir::admission::{
     ClassSettings, Discipline, Doom, RetryLimits, Settings, Switch, TenantSettings,
 };
@@ -118,8 +116,4 @@ pub(crate) fn with_tenants(settings: Settings) -> Settings {
         tenants: Some(TenantSettings::default()),
         ..settings
     }
-}
-
-pub(crate) fn seconds(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds)
 }

@@ -1,5 +1,7 @@
 //! Who is served when not all can be: tenants and classes.
 
+use weir::admission::{Settings, TenantSettings};
+
 use super::{Case, at_least, plain};
 use crate::backend::BackendSpec;
 use crate::chance::{Chance, Service};
@@ -12,6 +14,8 @@ const PERMITS: u32 = 16;
 const MEAN: f64 = 0.05;
 const CAPACITY: f64 = 16.0 / 0.05;
 const TENANTS: u64 = 10;
+/// Tenants from here on are heavy, and so is 0.
+const HEAVY: u64 = 10_000;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -46,6 +50,24 @@ pub(super) fn cases() -> Vec<Case> {
             },
             goal: |tally| at_least("Jain's index", fairness(tally), 0.95),
             on_average: &[("Jain index", 0.98)],
+            plot: false,
+        },
+        Case {
+            name: "tenant-many",
+            what: "Four heavy tenants send 2.5 times the capacity beside 2,000 that send half of it; 64 \
+                   are told apart exactly, the others share 128 buckets",
+            systems: &System::ALL,
+            run: many_tenants,
+            figures: |tally| vec![("light served", light(tally)), ("goodput", tally.goodput())],
+            goal: |tally| {
+                at_least(
+                    "the light tenants' share of good answers",
+                    light(tally),
+                    0.97,
+                )?;
+                at_least("goodput", tally.goodput(), 0.97)
+            },
+            on_average: &[("light served", 0.985), ("goodput", 0.98)],
             plot: false,
         },
         Case {
@@ -103,9 +125,46 @@ fn tenants(system: System, times: f64, seed: u64) -> Tally {
     run(plan, system.server(PERMITS, &all, seed), seed)
 }
 
-/// The share of good answers of all but the heavy tenant.
+fn many_tenants(system: System, seed: u64) -> Tally {
+    let template = |chance: &mut Chance| {
+        let heavy = chance.happens(5.0 / 6.0);
+        Template {
+            // The heavy ones come last: the light ones have the exact places.
+            tenant: if heavy {
+                HEAVY + chance.pick(4)
+            } else {
+                1 + chance.pick(2000)
+            },
+            ..plain(MEAN, Service::Usual, 1.0, chance)
+        }
+    };
+    let plan = Plan {
+        backend: BackendSpec::of(f64::from(PERMITS)),
+        sources: vec![Source {
+            arrivals: Arrivals::steady(3.0 * CAPACITY),
+            template: Box::new(move |_, chance| template(chance)),
+            tries: 1,
+        }],
+        speeds: Vec::new(),
+        seconds: 15.0,
+        warm_up: 3.0,
+    };
+    let all = Settings {
+        tenants: Some(TenantSettings {
+            exact_max: 64,
+            rate: None,
+        }),
+        ..all_on(vec![class(1, 50)])
+    };
+    run(plan, system.server(PERMITS, &all, seed), seed)
+}
+
+/// The share of good answers of all but the heavy tenants.
 fn light(tally: &Tally) -> f64 {
-    let light = || tally.by_tenant.iter().filter(|(tenant, _)| **tenant > 0);
+    let light = || {
+        let tenants = tally.by_tenant.iter();
+        tenants.filter(|(tenant, _)| (1..HEAVY).contains(*tenant))
+    };
     let good: u64 = light().map(|(_, share)| share.good).sum();
     let sent: u64 = light().map(|(_, share)| share.sent).sum();
     good as f64 / sent as f64
