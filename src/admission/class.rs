@@ -19,7 +19,7 @@ use super::codel::CodelRule;
 use super::drr::Ring;
 use super::flow::{Next, Rules};
 use super::micros;
-use super::request::{Attempt, Queued, Request};
+use super::request::{Attempt, Charge, Queued, Request};
 use super::scheduler::{Order, Waiter};
 use super::service_time::{Quantiles, ServiceTime};
 use super::settings::{ClassSettings, MaxWait, Settings, Switch};
@@ -82,6 +82,18 @@ impl<W: Waiter> Class<W> {
         }
     }
 
+    /// Takes over what an earlier class of other settings knew, and hands out who waits.
+    pub(super) fn inherit(&mut self, old: Self) -> Vec<Queued<W>> {
+        if self.quantiles.is_none() {
+            self.service = old.service;
+            self.quantiles = old.quantiles;
+            self.scale();
+        }
+        let mut waiting = old.first.into_entries();
+        waiting.append(&mut old.retries.into_entries());
+        waiting
+    }
+
     pub(super) fn max_wait(&self) -> Duration {
         self.max_wait
     }
@@ -108,7 +120,11 @@ impl<W: Waiter> Class<W> {
             return;
         }
         self.quantiles = known;
-        let Some(known) = known else { return };
+        self.scale();
+    }
+
+    fn scale(&mut self) {
+        let Some(known) = self.quantiles else { return };
         if self.settings.max_wait == MaxWait::Auto {
             self.max_wait = known.max_wait();
         }
@@ -275,18 +291,12 @@ impl<W: Waiter> Class<W> {
     }
 
     /// Settles a charge with what it was.
-    pub(super) fn settle(
-        &mut self,
-        flow: Option<u32>,
-        attempt: Attempt,
-        units: u32,
-        (charged, work): (u64, u64),
-    ) {
-        self.held -= u64::from(units);
+    pub(super) fn settle(&mut self, charge: &Charge, done: u64) {
+        self.held -= u64::from(charge.units);
         self.virtual_time =
-            (self.virtual_time + self.weighted(work)).saturating_sub(self.weighted(charged));
-        if let Some(flow) = flow {
-            self.ring(attempt).settle(flow, charged, work);
+            (self.virtual_time + self.weighted(done)).saturating_sub(self.weighted(charge.work));
+        if let Some(flow) = charge.flow {
+            self.ring(charge.attempt).settle(flow, charge.work, done);
         }
     }
 

@@ -112,11 +112,12 @@ impl Codel {
         if passed == 0 {
             return;
         }
-        if !self.standing {
+        if self.standing {
+            let strict = rule.at_level(self.level) <= rule.limit;
+            self.level += u8::from(!strict);
+        } else {
             let steps = u8::try_from(2 * passed.min(100)).expect("at most 200");
             self.level = self.level.saturating_sub(steps);
-        } else if rule.at_level(self.level) > rule.limit {
-            self.level += 1;
         }
         self.judged = Some(now);
     }

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use super::codel::Codel;
 use super::flow::{Flow, Next, Rules};
+use super::line::Line;
 use super::request::Queued;
 use super::scheduler::{Order, Waiter};
 use super::settings::Discipline;
@@ -290,6 +291,12 @@ impl<W: Waiter> Ring<W> {
             flow.credit = flow.credit.saturating_add(quantum.saturating_mul(rounds));
         }
         self.rounds += rounds.unsigned_abs();
+    }
+
+    /// Everybody who waits, line by line.
+    pub(super) fn into_entries(self) -> Vec<Queued<W>> {
+        let lines = self.flows.into_iter().map(|flow| flow.line);
+        lines.flat_map(Line::into_entries).collect()
     }
 
     /// Lets go of every husk.

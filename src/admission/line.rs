@@ -127,6 +127,11 @@ impl<W: Waiter> Line<W> {
         Some(taken)
     }
 
+    /// Everybody, oldest first.
+    pub(super) fn into_entries(self) -> VecDeque<Queued<W>> {
+        self.entries
+    }
+
     /// Lets go of every husk.
     pub(super) fn purge(&mut self) {
         self.entries.retain(|entry| entry.waiter.is_waiting());

@@ -21,6 +21,12 @@
 //! | retries: below first attempts, a budget | `retry_budget.rs` | any number |
 //! | a large head: backfill, then reserve | [`pick`] | strictly in order |
 //!
+//! What the gate does beside: it works out `wait_until` from [`Policy::max_wait`], lets go of whose
+//! [`Queued::ends`] has come, and calls [`Policy::tick`] a few times per second. Where
+//! [`Policy::asks_everybody`] says no, it may let an arrival in without a look here while nobody
+//! waits and a permit is free. An arrival that finds the lock taken may go down the channel as it
+//! is: whoever has the lock asks [`Policy::arrive`] for it.
+//!
 //! **Every decision is O(1) in those who wait** (with tenants over time, see `drr.rs`) and linear in
 //! the classes, of which there are at most [`CLASSES_MAX`]. Nothing is allocated but the queues'
 //! room and, for a tenant that is new, its place.
@@ -30,6 +36,7 @@
 
 mod door;
 mod pick;
+mod reload;
 
 use std::time::{Duration, Instant};
 
@@ -130,6 +137,8 @@ pub struct Policy<W> {
     error: PredictionError,
     chance: Seed,
     epoch: Instant,
+    /// Counts the settings: a flow of earlier ones is none of today's.
+    era: u32,
 }
 
 impl<W: Waiter> Policy<W> {
@@ -167,6 +176,7 @@ impl<W: Waiter> Policy<W> {
             error: PredictionError::default(),
             chance: Seed::new(settings.seed),
             epoch: now,
+            era: 0,
             settings,
         }
     }
@@ -191,15 +201,12 @@ impl<W: Waiter> Policy<W> {
     }
 
     /// A permit came back: so many units of `charge`, held for so long.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a charge is settled once: it is used up, though nothing of it is kept"
+    )]
     pub fn finished(&mut self, now: Instant, charge: Charge, held: Duration, sample: Sample) {
-        let done = work(charge.units, micros(held));
-        let at = self.place(charge.class);
-        self.classes[at].settle(
-            charge.flow,
-            charge.attempt,
-            charge.units,
-            (charge.work, done),
-        );
+        self.settle(&charge, work(charge.units, micros(held)));
         self.observed(now, charge.class, charge.units, held, sample);
     }
 
@@ -241,12 +248,15 @@ impl<W: Waiter> Policy<W> {
     }
 
     /// Undoes an admission at the door that could not be granted: nothing was charged.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a charge is settled once: it is used up, though nothing of it is kept"
+    )]
     pub fn undo(&mut self, charge: Charge) {
         if charge.attempt == Attempt::First {
             self.first_attempts -= 1;
         }
-        let at = self.place(charge.class);
-        self.classes[at].settle(charge.flow, charge.attempt, charge.units, (charge.work, 0));
+        self.settle(&charge, 0);
     }
 
     /// To be called a few times per second, so that a stall in which nothing happens is seen.
@@ -324,6 +334,15 @@ impl<W: Waiter> Policy<W> {
     #[must_use]
     pub fn prediction_error(&self) -> PredictionError {
         self.error
+    }
+
+    /// A charge of earlier settings is settled already: they were forgotten with all they were
+    /// owed.
+    fn settle(&mut self, charge: &Charge, done: u64) {
+        if charge.era == self.era {
+            let at = self.place(charge.class);
+            self.classes[at].settle(charge, done);
+        }
     }
 
     /// A class that is not configured is the first.

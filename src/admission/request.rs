@@ -111,6 +111,8 @@ pub struct Charge {
     pub(super) attempt: Attempt,
     /// `None` if it did not wait: then no other tenant did either, and it owes nothing.
     pub(super) flow: Option<u32>,
+    /// By which settings it was charged.
+    pub(super) era: u32,
     /// From which end of its line it was taken.
     pub(super) order: Order,
     pub(super) units: u32,

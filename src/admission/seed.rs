@@ -21,7 +21,8 @@ impl Seed {
     /// The next number in `0..bound`; 0 if there is none. Biased by less than `bound / 2^64`.
     pub fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.number()) * u128::from(bound);
-        u64::try_from(wide >> 64).expect("the upper half of a product")
+        // The upper half of the product always fits.
+        u64::try_from(wide >> 64).unwrap_or(u64::MAX)
     }
 }
 

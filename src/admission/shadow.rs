@@ -103,10 +103,7 @@ impl Shadow {
     pub fn pass(&mut self, now: Instant, request: Request) -> Passage {
         self.advance(now);
         let verdict = self.policy.arrive(now, &request, self.room());
-        let id = self.vacant.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            u32::try_from(self.places.len() - 1).expect("fewer requests at once than 2^32")
-        });
+        let id = self.vacancy();
         let stage = match verdict {
             Verdict::Admit(charge) => {
                 self.held += u64::from(charge.units());
@@ -128,6 +125,10 @@ impl Shadow {
     }
 
     /// It has really ended.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a passage ends once: it is used up, though nothing of it is kept"
+    )]
     pub fn finished(&mut self, now: Instant, passage: Passage, took: Duration, sample: Sample) {
         self.advance(now);
         let Passage(id) = passage;
@@ -183,6 +184,13 @@ impl Shadow {
         self.limit = limit_units;
         self.what_if = WhatIf::new(limit_units, now);
         self.pump(now);
+    }
+
+    fn vacancy(&mut self) -> u32 {
+        self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).expect("fewer requests at once than 2^32")
+        })
     }
 
     fn room(&self) -> Room {

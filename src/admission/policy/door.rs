@@ -92,6 +92,7 @@ impl<W: Waiter> Policy<W> {
             class: request.class,
             attempt: request.attempt,
             flow: None,
+            era: self.era,
             order: Order::Fifo,
             units,
             work,

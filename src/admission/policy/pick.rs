@@ -207,6 +207,7 @@ impl<W: Waiter> Policy<W> {
             class: ClassId(u8::try_from(at).expect("at most 32 classes")),
             attempt: request.attempt,
             flow: Some(seat.flow),
+            era: self.era,
             order,
             units,
             work,

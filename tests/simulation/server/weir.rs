@@ -114,7 +114,7 @@ impl Weir {
 
     fn follow(&mut self, id: Id, request: &Request, now: u64) {
         self.refused += 1;
-        if self.refused % FOLLOWED == 0 {
+        if self.refused.is_multiple_of(FOLLOWED) {
             let ghost = Some((request.deadline(), request.sent.work));
             let client = Client {
                 id,

@@ -20,7 +20,6 @@ fn served(settings: Settings, permits: u32, kinds: &[(Request, u32)], seconds: u
     let mut work = vec![0; kinds.len()];
     let backlog = 2 * permits as usize + 2;
     let end = gate.now + seconds * Duration::from_secs(1);
-    let mut seen = 0;
     let mut waiting = vec![0; kinds.len()];
     loop {
         for (kind, (request, took)) in kinds.iter().enumerate() {
@@ -30,7 +29,7 @@ fn served(settings: Settings, permits: u32, kinds: &[(Request, u32)], seconds: u
                 gate.send_past_the_door(*request, *took * MILLI);
             }
         }
-        for (_, number, fate) in gate.events.drain(seen..).collect::<Vec<_>>() {
+        for (_, number, fate) in std::mem::take(&mut gate.events) {
             assert_eq!(fate, Fate::Granted);
             let kind = kind_of[&number];
             waiting[kind] -= 1;
@@ -38,7 +37,6 @@ fn served(settings: Settings, permits: u32, kinds: &[(Request, u32)], seconds: u
             // In units × ms: the smallest are worth less than a task-millisecond.
             work[kind] += u64::from(request.units) * u64::from(took);
         }
-        seen = 0;
         let Some(Reverse((next, _))) = gate.running.peek().copied() else {
             panic!("idle")
         };
@@ -236,4 +234,24 @@ fn what_a_class_did_not_use_is_not_saved_up() {
     let first: Vec<_> = both.iter().copied().step_by(2).collect();
     let (first, all) = (gate.granted(&first), gate.granted(&both));
     assert!(all.abs_diff(2 * first) <= 8, "{first} of {all}");
+}
+
+#[test]
+fn new_settings_keep_who_waits_and_in_which_order() {
+    let mut gate = Gate::new(patient(Settings::default()), 1);
+    let sent: Vec<_> = (0..10)
+        .map(|_| gate.send(Request::default(), 10 * MILLI))
+        .collect();
+    gate.pass(25 * MILLI);
+    let tenants = Settings {
+        classes: vec![class(5), class(1)],
+        ..with_tenants()
+    };
+    gate.policy.reconfigure(gate.now, tenants);
+    gate.pass(30 * MILLI);
+    gate.policy.reconfigure(gate.now, Settings::default());
+    gate.pass(Duration::from_secs(1));
+    let granted: Vec<_> = gate.events.iter().map(|(_, number, _)| *number).collect();
+    assert_eq!(granted, sent);
+    assert_eq!(gate.policy.classes[0].held, 0);
 }

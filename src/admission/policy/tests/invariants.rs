@@ -91,6 +91,8 @@ enum Step {
     Purge,
     Resize(u32),
     PutBack,
+    /// Other settings: the n-th of those that were drawn.
+    Reconfigure(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -101,6 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Purge),
         1 => (1_u32..6).prop_map(Step::Resize),
         1 => Just(Step::PutBack),
+        1 => any::<usize>().prop_map(Step::Reconfigure),
     ]
 }
 
@@ -135,6 +138,7 @@ fn apply(gate: &mut Gate, step: &Step) {
         }
         Step::Pass(millis) => gate.pass(*millis * MILLI),
         Step::Purge => gate.policy.purge(),
+        Step::Reconfigure(_) => {}
         Step::Resize(permits) => {
             // A shrink below what is held is the gate's debt; the policy is told no more than is
             // free.
@@ -161,15 +165,20 @@ proptest! {
     /// the end nothing is held or owed.
     #[test]
     fn everybody_has_one_fate_and_nothing_is_left(
-        settings in any_settings(), permits in 1_u32..5,
+        all in prop::collection::vec(any_settings(), 1..4), permits in 1_u32..5,
         steps in prop::collection::vec(step(), 1..120),
     ) {
-        let mut gate = Gate::new(settings, permits);
+        let mut gate = Gate::new(all[0].clone(), permits);
         for step in steps {
-            if matches!(step, Step::PutBack) && gate.policy.blocked.is_some() {
-                continue;
+            match step {
+                Step::PutBack if gate.policy.blocked.is_some() => {}
+                Step::Reconfigure(nth) => {
+                    let now = gate.now;
+                    gate.policy.reconfigure(now, all[nth % all.len()].clone());
+                    gate.pump();
+                }
+                step => apply(&mut gate, &step),
             }
-            apply(&mut gate, &step);
         }
         gate.pass(FOR_ALL);
         prop_assert!(gate.waiting.is_empty() && gate.running.is_empty());

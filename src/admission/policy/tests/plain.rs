@@ -173,7 +173,7 @@ proptest! {
                 prop_assert_eq!(charge.units(), units.min(limit));
             }
             Verdict::Queue(_) => prop_assert!(waiting > 0 || units.min(limit) > free),
-            Verdict::Reject(refusal, _) => prop_assert!(false, "{refusal:?}"),
+            Verdict::Reject(refusal, _) => panic!("refused for {refusal:?}"),
         }
     }
 }
