@@ -25,6 +25,8 @@ pub(crate) struct Case {
     pub(crate) goal: fn(&Tally) -> Result<(), String>,
     /// What must hold on average over the seeds, by the figure's name: at least.
     pub(crate) on_average: &'static [(&'static str, f64)],
+    /// What the table does not say by itself, and where weir is not the best.
+    pub(crate) note: &'static str,
     /// Whether the goodput over time is worth a plot.
     pub(crate) plot: bool,
 }

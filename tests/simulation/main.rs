@@ -169,6 +169,9 @@ fn simulate(case: &Case, options: &Options) -> Vec<String> {
         rows,
     };
     table.print();
+    if !case.note.is_empty() {
+        println!("\n{}", case.note);
+    }
     if let Some(directory) = &options.plots {
         report::write(directory, case.name, "csv", &table.csv());
         if case.plot {

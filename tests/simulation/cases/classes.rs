@@ -34,6 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
                 at_least("goodput", tally.goodput(), 0.97)
             },
             on_average: &[("light served", 0.99), ("goodput", 0.98)],
+            note: "",
             plot: false,
         },
         Case {
@@ -50,6 +51,7 @@ pub(super) fn cases() -> Vec<Case> {
             },
             goal: |tally| at_least("Jain's index", fairness(tally), 0.95),
             on_average: &[("Jain index", 0.98)],
+            note: "",
             plot: false,
         },
         Case {
@@ -68,6 +70,7 @@ pub(super) fn cases() -> Vec<Case> {
                 at_least("goodput", tally.goodput(), 0.97)
             },
             on_average: &[("light served", 0.985), ("goodput", 0.98)],
+            note: "",
             plot: false,
         },
         Case {
@@ -88,6 +91,7 @@ pub(super) fn cases() -> Vec<Case> {
                 at_least("goodput", tally.goodput(), 0.95)
             },
             on_average: &[("critical served", 0.994), ("goodput", 0.97)],
+            note: "",
             plot: false,
         },
     ]

@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures,
             goal,
             on_average: &[("doomed right", 0.9), ("goodput", 0.93)],
+            note: "Of those who say 100 ms some take longer by themselves, and nobody knows which: that work is lost to every system.",
             plot: false,
         },
         Case {
@@ -31,6 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures,
             goal,
             on_average: &[("goodput", 0.97)],
+            note: "",
             plot: false,
         },
     ]

@@ -27,6 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
                 latency_goal(tally)
             },
             on_average: &[("goodput", 0.99)],
+            note: "",
             plot: false,
         },
         Case {
@@ -40,6 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
                 latency_goal(tally)
             },
             on_average: &[("goodput", 0.97)],
+            note: "The check-then-act gate answers as fast here: with so many waiting outside, a queue has nothing to add.",
             plot: true,
         },
         Case {
@@ -50,6 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: underload_figures,
             goal: |tally| at_least("served", served(tally), 0.97),
             on_average: &[("served", 0.985)],
+            note: "CoDel refuses a few for nothing; a queue in order of arrival serves all of them, with the same p99.",
             plot: false,
         },
         Case {
@@ -60,6 +63,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: underload_figures,
             goal: |tally| at_least("served", served(tally), 0.99),
             on_average: &[("served", 0.999)],
+            note: "",
             plot: false,
         },
         Case {
@@ -70,6 +74,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: underload_figures,
             goal: |tally| at_least("goodput", tally.goodput(), 0.95),
             on_average: &[],
+            note: "The deeper queues serve a little more, and every request of theirs waits for it.",
             plot: false,
         },
         by_service(
@@ -99,6 +104,7 @@ pub(super) fn cases() -> Vec<Case> {
                 at_most("p99 of admitted", tally.latency(0.99), most)
             },
             on_average: &[("goodput", 0.97)],
+            note: "",
             plot: false,
         },
         Case {
@@ -111,6 +117,7 @@ pub(super) fn cases() -> Vec<Case> {
             // short waits.
             goal: |tally| at_least("served", served(tally), 0.8),
             on_average: &[("served", 0.9)],
+            note: "Here weir with everything on is not the best: what its CoDel refuses, HAProxy and weir's defaults serve, after up to three quarters of a second.",
             plot: false,
         },
         Case {
@@ -121,6 +128,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: underload_figures,
             goal: |tally| at_least("goodput", tally.goodput(), 0.97),
             on_average: &[("goodput", 0.98)],
+            note: "Users that wait for their answers slow down by themselves: plain queues refuse nobody.",
             plot: false,
         },
     ]
@@ -151,6 +159,7 @@ fn by_service(name: &'static str, what: &'static str, run: fn(System, u64) -> Ta
             latency_goal(tally)
         },
         on_average: &[("goodput", 0.97)],
+        note: "",
         plot: false,
     }
 }

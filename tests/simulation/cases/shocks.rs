@@ -50,6 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
                 )
             },
             on_average: &[("goodput, halved", 0.95), ("goodput, doubled", 0.95)],
+            note: "",
             plot: true,
         },
         Case {
@@ -60,6 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: after_the_storm,
             goal: storm_is_over,
             on_average: &[("goodput 10 s after", 0.95)],
+            note: "Clients do not heed Retry-After here; a client that does makes it easier.",
             plot: true,
         },
         Case {
@@ -70,6 +72,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: after_the_storm,
             goal: storm_is_over,
             on_average: &[("goodput 10 s after", 0.95)],
+            note: "",
             plot: false,
         },
     ]

@@ -43,6 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
             at_most("longest wait", tally.by_cost[&1].longest_wait, 1.0)
         },
         on_average: &[("utilisation", 0.9)],
+        note: "Who counts requests and not their cost is killed again and again, or must leave three quarters of the memory idle.",
         plot: false,
     }]
 }
