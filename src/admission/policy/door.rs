@@ -33,9 +33,11 @@ impl<W: Waiter> Policy<W> {
         if free && !expired && !doomed {
             return Verdict::Admit(self.admit(now, request, room.limit));
         }
-        // Somebody wants a permit and there is none: also when it is refused, and nobody waits, what
-        // comes back now tells how fast. Or after a stall all would look doomed for ever.
-        self.drain.busy(now);
+        if !free {
+            // Somebody wants a permit and there is none: also when it is refused, and nobody waits,
+            // what comes back tells how fast. Or after a stall all would look doomed for ever.
+            self.drain.busy(now);
+        }
         let flow = self.classes[at].flow_of(request);
         let predicted = self.predict(at, request, flow, room);
         let refusal = if expired {
