@@ -42,12 +42,15 @@ struct Gate {
     held: u32,
     /// By number.
     waiting: BTreeMap<usize, (Client, Request, Instant)>,
+    /// The ends of waits, also of those that are over.
+    ends: std::collections::BinaryHeap<Reverse<(Instant, usize)>>,
     /// By the end, latest first.
     running: std::collections::BinaryHeap<Reverse<(Instant, usize)>>,
     charges: BTreeMap<usize, (Charge, Instant)>,
     services: BTreeMap<usize, Duration>,
     sent: usize,
     events: Vec<(Instant, usize, Fate)>,
+    fates: BTreeMap<usize, Fate>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +68,13 @@ impl Gate {
             limit: permits * UNITS_PER_TASK,
             held: 0,
             waiting: BTreeMap::new(),
+            ends: std::collections::BinaryHeap::new(),
             running: std::collections::BinaryHeap::new(),
             charges: BTreeMap::new(),
             services: BTreeMap::new(),
             sent: 0,
             events: Vec::new(),
+            fates: BTreeMap::new(),
         }
     }
 
@@ -111,12 +116,14 @@ impl Gate {
             predicted,
             ..Queued::new(client.clone(), request, self.now, until)
         };
+        self.ends.push(Reverse((entry.ends(), number)));
         self.waiting.insert(number, (client, request, entry.ends()));
         self.policy.push(entry);
     }
 
     fn ended(&mut self, number: usize, fate: Fate) {
         self.events.push((self.now, number, fate));
+        self.fates.insert(number, fate);
     }
 
     fn start(&mut self, number: usize, charge: Charge) {
@@ -164,11 +171,12 @@ impl Gate {
                 .running
                 .peek()
                 .map(|Reverse((at, number))| (*at, *number));
-            let waits = self
-                .waiting
-                .iter()
-                .map(|(number, (_, _, at))| (*at, *number))
-                .min();
+            while let Some(Reverse((_, number))) = self.ends.peek()
+                && !self.waiting.contains_key(number)
+            {
+                self.ends.pop();
+            }
+            let waits = self.ends.peek().map(|Reverse(wait)| *wait);
             let due = |event: Option<(Instant, usize)>| event.filter(|(at, _)| *at <= then);
             match (due(ends), due(waits)) {
                 (Some((at, number)), waits) if waits.is_none_or(|(ends, _)| at <= ends) => {
@@ -202,10 +210,7 @@ impl Gate {
     }
 
     fn fate(&self, number: usize) -> Option<Fate> {
-        self.events
-            .iter()
-            .find(|(_, n, _)| *n == number)
-            .map(|(_, _, fate)| *fate)
+        self.fates.get(&number).copied()
     }
 
     /// How many of those were granted.

@@ -105,7 +105,7 @@ proptest! {
         };
         let weights: u32 = kinds.iter().map(|(weight, _)| weight).sum();
         let requests: Vec<_> = (0..).zip(&kinds).map(|(at, (_, took))| (of_class(at), *took)).collect();
-        let work = served(settings, permits, &requests, 120);
+        let work = served(settings, permits, &requests, 40);
         let total: u64 = work.iter().sum();
         for ((weight, took), work) in kinds.iter().zip(&work) {
             let due = total * u64::from(*weight) / u64::from(weights);
