@@ -8,8 +8,8 @@
 //!
 //! * **Fair to one quantum**: between two flows that both wait all the time, finished work differs
 //!   by at most a quantum, the largest single request, and what is in flight.
-//! * **Nothing is saved up**: who leaves the ring loses its credit. Debts are kept, and forgiven by
-//!   a quantum for each round that the others go.
+//! * **Nothing is saved up**: who comes back to the ring has a quantum at most. Debts are kept, and
+//!   forgiven by a quantum for each round that the others went.
 //! * **Cost**: each step round the ring hands out a quantum, and is paid for by the work that spent
 //!   it: O(1) per grant over time. When a whole turn finds nobody with credit, as many rounds as
 //!   the least indebted needs are handed out at once, so no decision takes more than three turns.
@@ -137,6 +137,7 @@ impl<W: Waiter> Ring<W> {
         if !entered.in_ring {
             entered.credit = entered.credit_after(self.rounds, quantum);
             entered.in_ring = true;
+            entered.was_served = false;
             self.ring.push_back(flow);
         }
         entered
@@ -201,7 +202,6 @@ impl<W: Waiter> Ring<W> {
         if flow.line.is_empty() && flow.in_ring {
             flow.in_ring = false;
             flow.left = self.rounds;
-            flow.credit = flow.credit.min(0);
             flow.codel.emptied();
             // Nearly always the front; a purge or an entry taken out of turn may empty another.
             if self.ring.front() == Some(&at) {
@@ -216,6 +216,8 @@ impl<W: Waiter> Ring<W> {
     pub(super) fn put_back(&mut self, flow: u32, entry: Queued<W>, order: Order, quantum: u64) {
         self.grown(&entry);
         if !self.flows[flow as usize].in_ring {
+            // It never left.
+            self.flows[flow as usize].was_served = false;
             self.enter(flow, quantum);
             self.ring.rotate_right(1);
         }
@@ -229,6 +231,7 @@ impl<W: Waiter> Ring<W> {
         }
         let flow = &mut self.flows[flow as usize];
         flow.credit = flow.credit.saturating_sub_unsigned(work);
+        flow.was_served = true;
         flow.charges += 1;
     }
 
@@ -239,12 +242,10 @@ impl<W: Waiter> Ring<W> {
         }
         let flow = &mut self.flows[flow as usize];
         flow.charges -= 1;
-        let credit = flow
+        flow.credit = flow
             .credit
             .saturating_add_unsigned(charged)
             .saturating_sub_unsigned(work);
-        // Out of the ring nothing is saved up.
-        flow.credit = if flow.in_ring { credit } else { credit.min(0) };
     }
 
     /// The flow whose turn it is: the first with credit.
@@ -324,3 +325,6 @@ impl<W: Waiter> Ring<W> {
         oldest
     }
 }
+
+#[cfg(test)]
+mod tests;

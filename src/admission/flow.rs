@@ -32,6 +32,8 @@ pub(super) struct Flow<W> {
     /// The round in which it left the ring.
     pub(super) left: u64,
     pub(super) in_ring: bool,
+    /// Whether it was served since it came to the ring; a new one counts as if it had been.
+    pub(super) was_served: bool,
     /// Charges that will still be settled here: the flow cannot be another tenant's before.
     pub(super) charges: u32,
 }
@@ -57,18 +59,25 @@ impl<W: Waiter> Flow<W> {
             credit: 0,
             left: 0,
             in_ring: false,
+            was_served: true,
             charges: 0,
         }
     }
 
-    /// The credit of a flow out of the ring, with the quanta that a debtor has missed.
+    /// The credit of a flow that comes back to the ring: with the quanta that it has missed, of
+    /// which one is what a flow gets that stays after it was served. At most one is kept.
     pub(super) fn credit_after(&self, rounds: u64, quantum: u64) -> i64 {
-        let missed = (rounds - self.left).saturating_mul(quantum.max(1));
-        self.credit.saturating_add_unsigned(missed).min(0)
+        let quantum = i64::try_from(quantum.max(1)).unwrap_or(i64::MAX);
+        let missed = i64::try_from(rounds - self.left).unwrap_or(i64::MAX);
+        let missed = missed.saturating_add(i64::from(self.was_served));
+        let credit = self.credit.saturating_add(quantum.saturating_mul(missed));
+        credit.min(quantum)
     }
 
+    /// Whether it is as if it had never been.
     pub(super) fn is_forgettable(&self, rounds: u64, quantum: u64) -> bool {
-        !self.in_ring && self.charges == 0 && self.credit_after(rounds, quantum) == 0
+        let full = i64::try_from(quantum.max(1)).unwrap_or(i64::MAX);
+        !self.in_ring && self.charges == 0 && self.credit_after(rounds, quantum) == full
     }
 
     /// Husks met on the way are dropped.

@@ -255,3 +255,23 @@ fn new_settings_keep_who_waits_and_in_which_order() {
     assert_eq!(granted, sent);
     assert_eq!(gate.policy.classes[0].held, 0);
 }
+
+#[test]
+fn who_fits_is_found_behind_others_who_do_not() {
+    let settings = Settings {
+        backfill_percent: 50,
+        ..Settings::default()
+    };
+    let mut gate = Gate::new(settings, 4);
+    gate.send(Request::default(), Duration::from_secs(60));
+    let units = 4 * UNITS_PER_TASK;
+    let large = Request {
+        units,
+        ..Request::default()
+    };
+    for _ in 0..5 {
+        gate.send(large, MILLI);
+    }
+    let small = gate.send(Request::default(), MILLI);
+    assert_eq!(gate.fate(small), Some(Fate::Granted));
+}
