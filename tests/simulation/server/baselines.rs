@@ -50,7 +50,7 @@ impl Server for CheckThenAct {
 }
 
 /// First come, first served. With a depth it is the usual bounded queue; with a wait it is
-/// HAProxy's `maxconn` and `timeout queue`, which also lets go of clients that left.
+/// `HAProxy`'s `maxconn` and `timeout queue`, which also lets go of clients that left.
 pub(crate) struct Fifo {
     free: u32,
     depth: usize,
