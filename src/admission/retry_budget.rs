@@ -1,5 +1,8 @@
 //! How many requests may be sent to the backend a second time: pure, and told the time.
 //!
+//! The same budget bounds the retries that clients send: a share of the first attempts that were
+//! admitted (`policy/door.rs`).
+//!
 //! Each request is repeated once at most, but a backend that drops every connection would then
 //! get twice the load just when it can bear it least. So retries are bounded in sum, too: to a
 //! share of the requests of the last ten seconds, and a few per second beside it, without which a
