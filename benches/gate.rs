@@ -36,14 +36,14 @@ fn gate(permits: u32, strategy: Strategy) -> Gate {
 }
 
 fn admitted(gate: &Gate) -> Permit {
-    match gate.arrive(Cost::Task, 1) {
+    match gate.arrive_now(&Ask::new(Cost::Task, 1)) {
         Arrival::Admitted(permit) => permit,
         other => panic!("not admitted: {other:?}"),
     }
 }
 
 fn queued(gate: &Gate) -> Waiting {
-    match gate.arrive(Cost::Task, 1) {
+    match gate.arrive_now(&Ask::new(Cost::Task, 1)) {
         Arrival::Queued(waiting) => waiting,
         other => panic!("not queued: {other:?}"),
     }
@@ -84,7 +84,7 @@ fn one_thread(criterion: &mut Criterion) {
     let full = gate(1, Strategy::Immediate);
     let held = admitted(&full);
     group.bench_function("reject", |bencher| {
-        bencher.iter(|| assert!(matches!(full.arrive(Cost::Task, 1), Arrival::Rejected(_))));
+        bencher.iter(|| assert!(matches!(full.arrive_now(&Ask::new(Cost::Task, 1)), Arrival::Rejected(_))));
     });
     drop(held);
     let busy = gate(1, Strategy::Queue);

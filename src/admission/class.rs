@@ -20,9 +20,9 @@ use super::drr::Ring;
 use super::flow::{Next, Rules};
 use super::micros;
 use super::request::{Attempt, Charge, Queued, Request};
-use super::scheduler::{Order, Waiter};
 use super::service_time::{Quantiles, ServiceTime};
 use super::settings::{ClassSettings, MaxWait, Settings, Switch};
+use super::waiter::{Order, Waiter};
 
 /// What a request is thought to take before anything is measured, in µs. Settled at its end.
 const UNMEASURED_MICROS: u64 = 1000;

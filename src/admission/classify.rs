@@ -24,7 +24,9 @@ use std::time::Duration;
 
 pub use super::route::FieldId;
 use super::route::{Asked, Fields, Routes};
-pub use cost::{BodyLength, COST_FLOOR_BYTES, Cost, CostRule, CostSource, Oversize, TooLarge};
+pub use cost::{
+    BodyLength, COST_FLOOR_BYTES, Cost, CostRule, CostSource, Oversize, TooLarge, units,
+};
 pub use hint::{
     Alone, GRPC_UNITS, Hint, Hints, TENANT_MAX, TIMEOUT_MAX, bytes, grpc_timeout, number, tenant,
     timeout,

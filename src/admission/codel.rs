@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_halved_while_the_queue_stands_and_comes_back_when_it_does_not() {
-        let states = states((0..4000).map(|at| if at < 2500 || at >= 2750 { 60 } else { 0 }));
+        let states = states((0..4000).map(|at| if (2500..2750).contains(&at) { 0 } else { 60 }));
         let limits: Vec<_> = (0..7).map(|n| limit(&states[165 + 320 * n])).collect();
         let halved = [1001, 501, 251, 126, 63, 51, 51];
         assert_eq!(limits, halved.map(Some), "at last a service time");

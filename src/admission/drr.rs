@@ -21,9 +21,9 @@ use super::codel::Codel;
 use super::flow::{Flow, Next, Rules};
 use super::line::Line;
 use super::request::Queued;
-use super::scheduler::{Order, Waiter};
 use super::settings::Discipline;
 use super::tenant::{Table, TenantKey};
+use super::waiter::{Order, Waiter};
 
 /// Room kept for the only flow of a class without tenants.
 const ROOM_ALONE: usize = 64;
@@ -98,18 +98,16 @@ impl<W: Waiter> Ring<W> {
             let flow = flows.get(slot as usize + 1);
             flow.is_none_or(|flow| flow.is_forgettable(rounds, quantum))
         };
-        match table.slot(tenant, forgettable) {
-            Some(slot) => slot + 1,
-            None => {
-                let first = self.slots_max + 1;
-                let load = |bucket: u32| {
-                    flows
-                        .get((first + bucket) as usize)
-                        .map_or(0, |flow| flow.line.units())
-                };
-                first + table.bucket(tenant, load)
-            }
+        if let Some(slot) = table.slot(tenant, forgettable) {
+            return slot + 1;
         }
+        let first = self.slots_max + 1;
+        let load = |bucket: u32| {
+            flows
+                .get((first + bucket) as usize)
+                .map_or(0, |flow| flow.line.units())
+        };
+        first + table.bucket(tenant, load)
     }
 
     pub(super) fn push(&mut self, flow: u32, entry: Queued<W>, quantum: u64) {

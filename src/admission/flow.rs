@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::codel::{Codel, CodelRule};
 use super::line::Line;
-use super::refusal::Refusal;
-use super::scheduler::{Order, Waiter};
+use super::reason::RejectReason;
 use super::settings::Discipline;
+use super::waiter::{Order, Waiter};
 
 /// By which rules a line is served.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub(super) enum Next {
     /// The one at this end.
     Serve(Order),
     /// The one at this end is let go.
-    Refuse(Order, Refusal),
+    Refuse(Order, RejectReason),
     /// The one at this end does not fit.
     TooLarge(Order),
     /// Nobody waits.
@@ -89,7 +89,7 @@ impl<W: Waiter> Flow<W> {
         let refusal = head.ended(rules.now).or_else(|| {
             // Hardly anybody was ever served in what is left to it.
             let left = head.request.deadline?.saturating_duration_since(rules.now);
-            (left < rules.fastest).then_some(Refusal::Doomed)
+            (left < rules.fastest).then_some(RejectReason::Doomed)
         });
         if let Some(refusal) = refusal {
             return Next::Refuse(order, refusal);
@@ -101,7 +101,7 @@ impl<W: Waiter> Flow<W> {
             let delay = rules.now.saturating_duration_since(oldest);
             self.codel.dispatched(rules.now, delay, &rule);
             if self.codel.lets_go(delay, &rule) && self.line.has_second() {
-                return Next::Refuse(Order::Fifo, Refusal::Codel);
+                return Next::Refuse(Order::Fifo, RejectReason::Codel);
             }
         }
         // The queue may have begun or ceased to stand just now; the next one goes by it.

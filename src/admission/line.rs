@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::request::Queued;
-use super::scheduler::{Order, Waiter};
+use super::waiter::{Order, Waiter};
 
 /// How far behind the head to look for somebody smaller.
 const BACKFILL_DEPTH: usize = 16;

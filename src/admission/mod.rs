@@ -7,7 +7,6 @@
 mod class;
 pub mod classify;
 mod codel;
-mod cost;
 mod drain_rate;
 mod drr;
 mod flow;
@@ -16,12 +15,10 @@ mod outcome;
 mod policy;
 mod pressure;
 mod reason;
-mod refusal;
 mod request;
 mod retry_after;
 mod retry_budget;
 pub mod route;
-mod scheduler;
 mod seed;
 mod service_time;
 mod settings;
@@ -29,22 +26,20 @@ mod shadow;
 mod tenant;
 mod token_bucket;
 mod units;
+mod waiter;
 mod what_if;
 
 use std::time::Duration;
 
 pub use codel::{Codel, CodelRule};
-pub use cost::{BodyLength, COST_FLOOR_BYTES, CostRule, Oversize, Oversized};
 pub use drain_rate::DrainRate;
 pub use outcome::Outcome;
 pub use policy::{Policy, PredictionError, Room, Turn, Verdict};
 pub use pressure::{IMPORTANCE_MAX, Ramp};
 pub use reason::RejectReason;
-pub use refusal::Refusal;
 pub use request::{Attempt, Charge, ClassId, Queued, Request, Sample};
 pub use retry_after::Pushback;
 pub use retry_budget::{RETRY_WINDOW_SECONDS, RetryBudget, RetryLimits};
-pub use scheduler::{Entry, Order, Pick, Scheduler, Waiter};
 pub use seed::Seed;
 pub use service_time::{COMPLETIONS_MIN, Quantiles, ServiceTime};
 pub use settings::{
@@ -54,6 +49,7 @@ pub use shadow::{Passage, Shadow};
 pub use tenant::{BUCKETS, HAND, TenantKey};
 pub use token_bucket::{TenantRate, TokenBuckets};
 pub use units::{Budget, BudgetError, Decimal, MAX_PERMITS, UNITS_PER_TASK};
+pub use waiter::{Order, Waiter};
 pub use what_if::WhatIf;
 
 /// Whole microseconds; a time too long for them counts as the longest they can say.

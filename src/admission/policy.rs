@@ -23,7 +23,7 @@
 //!
 //! What the gate does beside: it works out `wait_until` from [`Policy::max_wait`], lets go of whose
 //! [`Queued::ends`] has come, and calls [`Policy::tick`] a few times per second. Where
-//! [`Policy::asks_everybody`] says no, it may let an arrival in without a look here while nobody
+//! [`Settings::asks_everybody`] says no, it may let an arrival in without a look here while nobody
 //! waits and a permit is free. An arrival that finds the lock taken may go down the channel as it
 //! is: whoever has the lock asks [`Policy::arrive`] for it.
 //!
@@ -43,15 +43,15 @@ use std::time::{Duration, Instant};
 use super::class::{Class, Seat};
 use super::drain_rate::DrainRate;
 use super::micros;
-use super::refusal::Refusal;
+use super::reason::RejectReason;
 use super::request::{Attempt, Charge, ClassId, Queued, Sample, work};
 use super::retry_after::Pushback;
 use super::retry_budget::RetryBudget;
-use super::scheduler::Waiter;
 use super::seed::Seed;
 use super::service_time::{Quantiles, ServiceTime};
 use super::settings::{CLASSES_MAX, Settings};
 use super::token_bucket::TokenBuckets;
+use super::waiter::Waiter;
 
 /// What the gate tells of itself, as of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub enum Verdict {
     /// A place in the queue, and how long it is thought to wait.
     Queue(Option<Duration>),
     /// No, for this reason, and when to come back.
-    Reject(Refusal, Pushback),
+    Reject(RejectReason, Pushback),
 }
 
 /// Who is next.
@@ -83,7 +83,7 @@ pub enum Turn<W> {
     /// This one; the charge says for how many units.
     Grant(Queued<W>, Charge),
     /// This one is let go for this reason; then ask again.
-    Refuse(Queued<W>, Refusal),
+    Refuse(Queued<W>, RejectReason),
     /// Nobody who is next fits. If nothing changes before, ask again then: what is kept free for
     /// a large request may be lent, or its wait is over.
     Hold {
@@ -181,11 +181,10 @@ impl<W: Waiter> Policy<W> {
         }
     }
 
-    /// Whether the door must be asked also when nobody waits and a permit is free. If not, such an
-    /// arrival may be let in without a look here, and need only be [`observed`](Self::observed).
+    /// Whether tenants are told apart.
     #[must_use]
-    pub fn asks_everybody(&self) -> bool {
-        self.classes.len() > 1 || self.settings.tenants.is_some() || self.settings.retries.is_some()
+    pub fn tells_tenants_apart(&self) -> bool {
+        self.settings.tenants.is_some()
     }
 
     /// Takes in somebody who is to wait. The door has been asked, or does not matter.
@@ -207,11 +206,11 @@ impl<W: Waiter> Policy<W> {
     )]
     pub fn finished(&mut self, now: Instant, charge: Charge, held: Duration, sample: Sample) {
         self.settle(&charge, work(charge.units, micros(held)));
-        self.observed(now, charge.class, charge.units, held, sample);
+        self.observed(now, charge.class, charge.units, held, sample, 0);
     }
 
-    /// The same for a permit that was granted without a look here. May be called for a sample of
-    /// them only, while nobody waits.
+    /// The same for first attempts that were let in without a look here, of which one speaks for
+    /// as many as `stands_for` while nobody waits.
     pub fn observed(
         &mut self,
         now: Instant,
@@ -219,7 +218,9 @@ impl<W: Waiter> Policy<W> {
         units: u32,
         held: Duration,
         sample: Sample,
+        stands_for: u32,
     ) {
+        self.first_attempts += u64::from(stands_for);
         self.drain.released(now, units);
         if self.is_empty() {
             self.drain.idle(now);

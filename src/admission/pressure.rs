@@ -20,7 +20,7 @@ pub const IMPORTANCE_MAX: u8 = 100;
 
 /// How overloaded a queue is, from 0 to 1000: `clamp((predicted ÷ max_wait − ½) ÷ ½, 0, 1)`.
 #[must_use]
-pub fn overload(predicted: Duration, max_wait: Duration) -> u16 {
+pub(super) fn overload(predicted: Duration, max_wait: Duration) -> u16 {
     let share = u128::from(micros(predicted)) * 1000 / u128::from(micros(max_wait).max(1));
     let share = u16::try_from(share.min(1000)).expect("at most a thousand");
     share.saturating_sub(500) * 2
@@ -28,7 +28,7 @@ pub fn overload(predicted: Duration, max_wait: Duration) -> u16 {
 
 /// Whether a request of this importance is refused at this overload (0 to 1000).
 #[must_use]
-pub fn is_cut(importance: u8, overload: u16) -> bool {
+pub(super) fn is_cut(importance: u8, overload: u16) -> bool {
     let overload = u64::from(overload.min(1000));
     u64::from(importance) * 1_000_000_000 < 100 * overload.pow(3)
 }

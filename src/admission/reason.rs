@@ -5,14 +5,29 @@
 pub enum RejectReason {
     /// No permit was free, and the strategy is to reject at once.
     NoPermit,
-    /// As many requests are queued as `queue.max_depth` allows.
+    /// As many requests are queued as `queue.max_depth` allows, or its class has as much work
+    /// queued as it may.
     QueueDepth,
     /// The queue holds as many bytes of weir's own memory as `queue.max_bytes` allows.
     QueueBytes,
     /// No permit came free within `queue.max_wait`.
     QueueWait,
-    /// The client's own deadline passed while it waited.
+    /// The client's own deadline has passed.
     Expired,
+    /// The client's own deadline would pass before it could be served.
+    Doomed,
+    /// It stood in a queue that does not empty, longer than others had to.
+    Codel,
+    /// Under this pressure its class is not important enough.
+    ClassShare,
+    /// Its tenant has more than its share of a queue in which others wait, too.
+    TenantShare,
+    /// Its tenant sends more per second than it may.
+    TenantRate,
+    /// It is a retry, and there have been enough of them.
+    RetryBudget,
+    /// It costs more than the whole budget, and such requests are not to run alone.
+    Oversize,
     /// weir is shutting down and takes on nothing new.
     Draining,
     /// The gate is closed by a bug of weir's own.
@@ -20,13 +35,20 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
-    /// Every reason, so that each one's series exists from the start.
-    pub const ALL: [Self; 7] = [
+    /// Every reason, in the order of the variants, so that each one's series exists from the start.
+    pub const ALL: [Self; 14] = [
         Self::NoPermit,
         Self::QueueDepth,
         Self::QueueBytes,
         Self::QueueWait,
         Self::Expired,
+        Self::Doomed,
+        Self::Codel,
+        Self::ClassShare,
+        Self::TenantShare,
+        Self::TenantRate,
+        Self::RetryBudget,
+        Self::Oversize,
         Self::Draining,
         Self::Internal,
     ];
@@ -40,6 +62,13 @@ impl RejectReason {
             Self::QueueBytes => "queue_bytes",
             Self::QueueWait => "queue_wait",
             Self::Expired => "expired",
+            Self::Doomed => "doomed",
+            Self::Codel => "codel",
+            Self::ClassShare => "class_share",
+            Self::TenantShare => "tenant_share",
+            Self::TenantRate => "tenant_rate",
+            Self::RetryBudget => "retry_budget",
+            Self::Oversize => "oversize",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -53,8 +82,13 @@ impl RejectReason {
             | Self::QueueDepth
             | Self::QueueBytes
             | Self::QueueWait
-            | Self::Expired => true,
-            Self::Draining | Self::Internal => false,
+            | Self::Expired
+            | Self::Doomed
+            | Self::Codel
+            | Self::ClassShare
+            | Self::TenantShare
+            | Self::RetryBudget => true,
+            Self::TenantRate | Self::Oversize | Self::Draining | Self::Internal => false,
         }
     }
 }

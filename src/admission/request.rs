@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::UNITS_PER_TASK;
-use super::refusal::Refusal;
-use super::scheduler::Order;
+use super::reason::RejectReason;
 use super::tenant::TenantKey;
+use super::waiter::Order;
 
 /// A class, by its place in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,15 +86,15 @@ impl<W> Queued<W> {
     }
 
     /// Why the wait has ended, if it has.
-    pub(super) fn ended(&self, now: Instant) -> Option<Refusal> {
+    pub(super) fn ended(&self, now: Instant) -> Option<RejectReason> {
         if self
             .request
             .deadline
             .is_some_and(|deadline| deadline <= now)
         {
-            Some(Refusal::Expired)
+            Some(RejectReason::Expired)
         } else if self.wait_until <= now {
-            Some(Refusal::QueueWait)
+            Some(RejectReason::QueueWait)
         } else {
             None
         }

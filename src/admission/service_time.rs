@@ -1,7 +1,7 @@
 //! How long the backend takes: quantiles of measured service times, from which every other
 //! policy takes its scale.
 //!
-//! A log-linear histogram as of HdrHistogram, small (1.1 KiB) and forgetful: eight buckets to each
+//! A log-linear histogram as of `HdrHistogram`, small (1.1 KiB) and forgetful: eight buckets to each
 //! power of two, so a quantile is right to ±6.25 %; all counts are halved as time goes on, so what
 //! was measured long ago fades. Recording is O(1); the quantiles are worked out anew after sixteen
 //! samples, but no more than twenty times a second.
@@ -62,7 +62,7 @@ impl Quantiles {
 }
 
 /// The service times of one class.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ServiceTime {
     /// Nothing until the first sample: most classes of a long configuration see none.
     counts: Vec<u32>,
@@ -72,20 +72,6 @@ pub struct ServiceTime {
     unseen: u32,
     worked_out: Option<Instant>,
     quantiles: Option<Quantiles>,
-}
-
-impl Default for ServiceTime {
-    fn default() -> Self {
-        Self {
-            counts: Vec::new(),
-            weight: 0,
-            completions: 0,
-            halved: None,
-            unseen: 0,
-            worked_out: None,
-            quantiles: None,
-        }
-    }
 }
 
 impl ServiceTime {

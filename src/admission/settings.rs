@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::pressure::{IMPORTANCE_MAX, Ramp};
 use super::retry_budget::RetryLimits;
-use super::scheduler::Order;
 use super::token_bucket::TenantRate;
+use super::waiter::Order;
 
 /// Classes that there can be at most.
 pub const CLASSES_MAX: usize = 32;
@@ -28,10 +28,9 @@ impl Discipline {
     /// The order while the queue stands or does not.
     pub(super) fn order(self, standing: bool) -> Order {
         match self {
-            Self::Fifo => Order::Fifo,
             Self::Lifo => Order::Lifo,
             Self::Adaptive if standing => Order::Lifo,
-            Self::Adaptive => Order::Fifo,
+            Self::Fifo | Self::Adaptive => Order::Fifo,
         }
     }
 }
@@ -43,6 +42,17 @@ pub enum MaxWait {
     Fixed(Duration),
     /// `clamp(2 × S50, 1 s, 30 s)`; 1 s until the class is measured.
     Auto,
+}
+
+impl MaxWait {
+    /// While nothing is measured.
+    #[must_use]
+    pub fn at_first(self) -> Duration {
+        match self {
+            Self::Fixed(wait) => wait,
+            Self::Auto => Duration::from_secs(1),
+        }
+    }
 }
 
 /// Whether a rule is followed.
@@ -152,5 +162,15 @@ impl Default for Settings {
             backfill_percent: 0,
             seed: 0,
         }
+    }
+}
+
+impl Settings {
+    /// Whether the door must be asked also when nobody waits and a permit is free. If not, a first
+    /// attempt with enough time left may be let in without a look at the policy, and need only be
+    /// [`observed`](super::Policy::observed).
+    #[must_use]
+    pub fn asks_everybody(&self) -> bool {
+        self.classes.len() > 1 || self.tenants.is_some()
     }
 }

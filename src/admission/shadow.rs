@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::policy::{Policy, Room, Turn, Verdict};
-use super::refusal::Refusal;
+use super::reason::RejectReason;
 use super::request::{Charge, ClassId, Queued, Request, Sample};
-use super::scheduler::Waiter;
 use super::settings::Settings;
+use super::waiter::Waiter;
 use super::what_if::WhatIf;
 
 /// A request that has passed, until it has ended.
@@ -65,6 +65,7 @@ enum Event {
 #[derive(Debug)]
 pub struct Shadow {
     policy: Policy<Ghost>,
+    queues: bool,
     limit: u32,
     held: u64,
     waiting: u32,
@@ -73,21 +74,22 @@ pub struct Shadow {
     /// What will happen here, by time and in the order it was planned in.
     events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     planned: u64,
-    refused: Vec<[u64; Refusal::ALL.len()]>,
+    refused: Vec<[u64; RejectReason::ALL.len()]>,
     what_if: WhatIf,
 }
 
 impl Shadow {
-    /// With a limit in units.
+    /// With a limit in units. If nobody `queues`, whoever would have to wait is refused at once.
     ///
     /// # Panics
     ///
     /// As [`Policy::new`] does.
     #[must_use]
-    pub fn new(settings: Settings, limit_units: u32, now: Instant) -> Self {
+    pub fn new(settings: Settings, queues: bool, limit_units: u32, now: Instant) -> Self {
         Self {
-            refused: vec![[0; Refusal::ALL.len()]; settings.classes.len()],
+            refused: vec![[0; RejectReason::ALL.len()]; settings.classes.len()],
             policy: Policy::new(settings, now),
+            queues,
             limit: limit_units,
             held: 0,
             waiting: 0,
@@ -109,7 +111,11 @@ impl Shadow {
                 self.held += u64::from(charge.units());
                 Stage::Granted(now, charge)
             }
-            Verdict::Queue(predicted) => self.queue(now, id, request, predicted),
+            Verdict::Queue(predicted) if self.queues => self.queue(now, id, request, predicted),
+            Verdict::Queue(_) => {
+                self.count(request.class, RejectReason::NoPermit);
+                Stage::Refused
+            }
             Verdict::Reject(refusal, _) => {
                 self.count(request.class, refusal);
                 Stage::Refused
@@ -164,7 +170,7 @@ impl Shadow {
 
     /// How many of a class would have been refused for a reason.
     #[must_use]
-    pub fn refused(&self, class: ClassId, refusal: Refusal) -> u64 {
+    pub fn refused(&self, class: ClassId, refusal: RejectReason) -> u64 {
         let counts = self
             .refused
             .get(usize::from(class.0))
@@ -231,7 +237,7 @@ impl Shadow {
         self.events.push(Reverse((at, self.planned, event)));
     }
 
-    fn count(&mut self, class: ClassId, refusal: Refusal) {
+    fn count(&mut self, class: ClassId, refusal: RejectReason) {
         let class = if usize::from(class.0) < self.refused.len() {
             class.0
         } else {
@@ -265,7 +271,7 @@ impl Shadow {
         }
     }
 
-    fn let_go(&mut self, id: u32, refusal: Refusal) {
+    fn let_go(&mut self, id: u32, refusal: RejectReason) {
         self.waiting -= 1;
         let Some(place) = &mut self.places[id as usize] else {
             return;
@@ -305,8 +311,8 @@ impl Shadow {
         }
         waiting.store(false, Ordering::Relaxed);
         let refusal = match place.request.deadline {
-            Some(deadline) if deadline <= at => Refusal::Expired,
-            _ => Refusal::QueueWait,
+            Some(deadline) if deadline <= at => RejectReason::Expired,
+            _ => RejectReason::QueueWait,
         };
         self.let_go(id, refusal);
         self.pump(at);

@@ -95,14 +95,14 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
         show_quotient(budget),
         budget.permit_limit()
     )?;
-    if config.bounds.strategy == Strategy::Immediate {
+    if config.rules.strategy == Strategy::Immediate {
         return writeln!(f, "queue: none; what gets no permit is rejected at once");
     }
     let session = config.proxy.tls.as_ref().map_or(0, |_| QUEUED_BYTES_TLS);
     let http1 = QUEUED_BYTES_HTTP1 + session;
     let holds = |each: u64| {
-        let by_bytes = config.bounds.max_bytes / each;
-        match config.bounds.max_depth {
+        let by_bytes = config.rules.max_bytes / each;
+        match config.rules.max_depth {
             0 => by_bytes,
             depth => by_bytes.min(u64::from(depth)),
         }
@@ -111,13 +111,13 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
         f,
         "queue: {} bytes ({}) hold up to {} requests on HTTP/1.1 ({} KiB each) or {} on HTTP/2 \
          ({} KiB each){}",
-        config.bounds.max_bytes,
-        show_quantity(config.bounds.max_bytes),
+        config.rules.max_bytes,
+        show_quantity(config.rules.max_bytes),
         holds(http1),
         http1 >> 10,
         holds(QUEUED_BYTES_HTTP2),
         QUEUED_BYTES_HTTP2 >> 10,
-        match config.bounds.max_depth {
+        match config.rules.max_depth {
             0 => String::new(),
             depth => format!(", queue.max_depth = {depth} included"),
         }

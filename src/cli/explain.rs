@@ -15,8 +15,8 @@ use crate::admission::classify::{
     BodyLength, Classified, Cost, CostSource, DeadlineSource, FieldId, Hint,
 };
 use crate::admission::route::{Asked, Fields, Mismatch};
-use crate::admission::{Budget, UNITS_PER_TASK};
-use crate::config::{ClassOrder, Config, Policy, show_duration, show_quantity};
+use crate::admission::{Budget, Discipline, UNITS_PER_TASK};
+use crate::config::{Config, Policy, show_duration, show_quantity};
 use crate::proxy::{HeadClassifier, HeadFields, asked};
 
 /// Earlier routes that are told one by one.
@@ -138,9 +138,9 @@ impl Seen<'_> {
         let class = &classes[usize::from(self.found.class)];
         let sum: u64 = classes.iter().map(|class| u64::from(class.weight)).sum();
         let order = match class.order {
-            ClassOrder::Fifo => "fifo",
-            ClassOrder::Lifo => "lifo",
-            ClassOrder::Adaptive => "adaptive",
+            Discipline::Fifo => "fifo",
+            Discipline::Lifo => "lifo",
+            Discipline::Adaptive => "adaptive",
         };
         let row = match class.row {
             0 => String::new(),

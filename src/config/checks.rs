@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::duration;
 use super::quantity;
 use super::reader::{Complaint, Reader};
+use super::settings::QueueSettings;
 use super::{Machine, TargetSource};
 use crate::admission::{Budget, BudgetError, Decimal, MAX_PERMITS};
-use crate::gate::{Bounds, Strategy};
+use crate::gate::Strategy;
 use crate::lifecycle::DrainSettings;
 use crate::proxy::UpstreamAddress;
 
@@ -70,7 +71,7 @@ pub(super) fn permits_in_thousandths(target: u64, per_task: u64, factor: Decimal
 }
 
 /// The phases of a drain against the grace that the platform grants, and against the queue.
-pub(super) fn drain(reader: &mut Reader, drain: &DrainSettings, bounds: Option<&Bounds>) {
+pub(super) fn drain(reader: &mut Reader, drain: &DrainSettings, queue: Option<&QueueSettings>) {
     let needed = drain.lame_duck + drain.timeout + MARGIN;
     if needed > drain.grace {
         let shown = duration::show;
@@ -93,8 +94,8 @@ pub(super) fn drain(reader: &mut Reader, drain: &DrainSettings, bounds: Option<&
             ),
         );
     }
-    let queued = bounds.filter(|bounds| bounds.strategy == Strategy::Queue);
-    if let Some(bounds) = queued.filter(|bounds| bounds.max_wait > drain.timeout) {
+    let queued = queue.filter(|queue| queue.strategy == Strategy::Queue);
+    if let Some(queue) = queued.filter(|queue| queue.max_wait > drain.timeout) {
         reader.problem(
             "queue.max_wait",
             Complaint::new(
@@ -105,7 +106,7 @@ pub(super) fn drain(reader: &mut Reader, drain: &DrainSettings, bounds: Option<&
                 ),
                 format!(
                     "lower it, or raise drain.timeout to at least {}",
-                    duration::show(bounds.max_wait)
+                    duration::show(queue.max_wait)
                 ),
             ),
         );

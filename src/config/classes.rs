@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::parse::{self, HOUR};
-use super::policy::{Class, ClassOrder, DEFAULT_CLASS, Given};
+use super::policy::{Class, DEFAULT_CLASS, Given};
 use super::problem::{Problem, quoted};
 use super::reader::{Complaint, Maybe, Reader};
 use super::route_table::Compiled;
-use crate::admission::Order;
+use super::settings::discipline;
+use crate::admission::Discipline;
 
 /// Decisions are linear in the classes.
 const CLASSES_MAX: usize = 32;
@@ -134,18 +137,14 @@ fn one(
 ) -> Option<Class> {
     let key = |name: &str| format!("class[{row}].{name}");
     let importance = reader.optional(&key("importance"), |text| parse::whole(text, &(0..=100)));
-    let order = reader.optional(&key("order"), |text| {
-        let choices = [
-            ("fifo", ClassOrder::Fifo),
-            ("lifo", ClassOrder::Lifo),
-            ("adaptive", ClassOrder::Adaptive),
-        ];
-        parse::one_of(text, &choices)
-    });
+    let order = reader.optional(&key("order"), discipline);
     let max_wait = reader.optional(&key("max_wait"), |text| {
         parse::duration(text, &(Duration::from_millis(1)..=HOUR))
     });
-    let status = reader.optional(&key("status"), |text| parse::whole(text, &(400..=599_u16)));
+    let status = reader.optional(&key("status"), |text| {
+        let code = parse::whole(text, &(400..=599_u16))?;
+        Ok(StatusCode::from_u16(code).expect("within the range"))
+    });
     let default = default_class(given);
     Some(Class {
         row,
@@ -165,14 +164,15 @@ fn default_class(given: &Given<'_>) -> Class {
         name: DEFAULT_CLASS.to_owned(),
         weight: 1,
         importance: 50,
-        order: match given.bounds.map(|bounds| bounds.order) {
-            Some(Order::Lifo) => ClassOrder::Lifo,
-            Some(Order::Fifo) | None => ClassOrder::Fifo,
-        },
+        order: given
+            .queue
+            .map_or(Discipline::default(), |queue| queue.order),
         max_wait: given
-            .bounds
-            .map_or(Duration::from_secs(1), |bounds| bounds.max_wait),
-        status: given.reject.map_or(503, |reject| reject.status.as_u16()),
+            .queue
+            .map_or(Duration::from_secs(1), |queue| queue.max_wait),
+        status: given
+            .reject
+            .map_or(StatusCode::SERVICE_UNAVAILABLE, |reject| reject.status),
     }
 }
 

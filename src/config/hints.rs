@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::conditions;
 use super::parse::{self, Round};
-use super::policy::{Given, TenantRate, Tenants};
+use super::policy::{Given, Tenants};
 use super::problem::quoted;
 use super::quantity;
 use super::reader::{Complaint, Reader};
 use crate::admission::classify::{
     Alone, COST_FLOOR_BYTES, CostRule, FieldId, FieldNames, HintFields, Oversize, TIMEOUT_MAX,
 };
-use crate::admission::{Decimal, RetryLimits};
+use crate::admission::{Decimal, RetryLimits, TenantRate};
 
 /// Fields that are looked at for one purpose.
 const FIELDS_MAX: usize = 8;

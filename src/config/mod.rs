@@ -32,10 +32,12 @@ mod unique;
 mod value;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::admission::Budget;
-use crate::gate::Bounds;
+use crate::gate::Rules;
 use crate::lifecycle::DrainSettings;
+use crate::proxy::HeadClassifier;
 use crate::proxy::TunnelPermit;
 use crate::telemetry::LogSettings;
 use crate::{admin, platform, proxy};
@@ -43,7 +45,7 @@ use crate::{admin, platform, proxy};
 pub use changes::{Changes, changes};
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use files::Watched;
-pub use policy::{Class, ClassOrder, DEFAULT_CLASS, Policy, TenantRate, Tenants};
+pub use policy::{Class, DEFAULT_CLASS, Policy, Tenants};
 pub use problem::{Problem, Problems};
 pub use quantity::{Quantity, show as show_quantity};
 pub use reader::Effective;
@@ -65,8 +67,8 @@ pub struct Config {
     pub budget: Budget,
     /// Where the target memory came from.
     pub target: TargetSource,
-    /// What the queue may hold.
-    pub bounds: Bounds,
+    /// What the gate is told besides the budget.
+    pub rules: Rules,
     /// Routes and classes.
     pub policy: Policy,
     /// The data path.
@@ -180,12 +182,12 @@ fn read(
     let workers = settings::workers(reader, machine);
     let admin = settings::admin(reader);
     let (target, per_task, budget) = memory(reader, machine, warnings, watched);
-    let bounds = settings::queue(reader, machine, warnings);
+    let queue = settings::queue(reader, machine, warnings);
     let reject = settings::reject(reader);
     let given = policy::Given {
         per_task,
         budget: budget.as_ref(),
-        bounds: bounds.as_ref(),
+        queue: queue.as_ref(),
         reject: reject.as_ref(),
     };
     let policy = policy::read(reader, &given, warnings);
@@ -202,7 +204,7 @@ fn read(
     let log = settings::log(reader);
 
     if let Some((drain, _)) = &drain {
-        checks::drain(reader, drain, bounds.as_ref());
+        checks::drain(reader, drain, queue.as_ref());
     }
     if let (Some(policy), Some(trust), Some((drain, _))) = (&policy, &trust, &drain) {
         policy.check(reader, trust, drain, warnings);
@@ -216,25 +218,28 @@ fn read(
     );
 
     let (drain, cancel_grace) = drain?;
+    let (policy, trust) = (policy?, trust?);
     Some(Config {
         listen: listen?,
         workers: workers?,
         admin: admin?,
         budget: budget?,
         target: target?,
-        bounds: bounds?,
-        policy: policy?,
+        rules: policy.rules(&queue?),
         proxy: proxy::Settings {
             upstream: upstream?,
             tls,
             reject: reject?,
             timeouts: timeouts?,
             limits: limits?,
-            trust: trust?,
+            trust,
+            classifier: Arc::new(HeadClassifier::new(policy.classifier.clone())),
+            statuses: policy.classes.iter().map(|class| class.status).collect(),
             tunnel_permit: tunnel_permit?,
             retries: retries?,
             cancel_grace,
         },
+        policy,
         drain,
         log: log?,
     })

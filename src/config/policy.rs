@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::classes;
 use super::duration;
 use super::hints;
 use super::problem::Problem;
 use super::reader::{Complaint, Reader};
+use super::settings::QueueSettings;
 use super::{route_table, routes};
 use crate::admission::classify::{Classifier, FieldNames};
-use crate::admission::{Budget, RetryLimits};
-use crate::gate::Bounds;
+use crate::admission::{
+    Budget, ClassSettings, Discipline, MaxWait, RetryLimits, Settings, TenantRate, TenantSettings,
+};
+use crate::gate::Rules;
 use crate::lifecycle::DrainSettings;
 use crate::proxy::{Reject, Trust};
 
@@ -45,22 +50,11 @@ pub struct Class {
     /// How late it is cut under pressure, from 0 (first) to 100.
     pub importance: u8,
     /// Who of those that wait is next.
-    pub order: ClassOrder,
+    pub order: Discipline,
     /// The longest wait for a permit.
     pub max_wait: Duration,
     /// What a refused client is told: 4xx or 5xx.
-    pub status: u16,
-}
-
-/// Who of a class is next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClassOrder {
-    /// Oldest first.
-    Fifo,
-    /// Newest first.
-    Lifo,
-    /// Oldest first, and newest first under overload.
-    Adaptive,
+    pub status: StatusCode,
 }
 
 /// How tenants share a class.
@@ -74,20 +68,11 @@ pub struct Tenants {
     pub top: u32,
 }
 
-/// What a tenant may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TenantRate {
-    /// Requests per second.
-    pub per_second: u32,
-    /// Requests that may come at once.
-    pub burst: u32,
-}
-
 /// What the rest of the configuration says that matters here; `None` where it could not be read.
 pub(super) struct Given<'a> {
     pub(super) per_task: Option<u64>,
     pub(super) budget: Option<&'a Budget>,
-    pub(super) bounds: Option<&'a Bounds>,
+    pub(super) queue: Option<&'a QueueSettings>,
     pub(super) reject: Option<&'a Reject>,
 }
 
@@ -118,6 +103,32 @@ pub(super) fn read(
 }
 
 impl Policy {
+    /// What the gate is told.
+    pub(super) fn rules(&self, queue: &QueueSettings) -> Rules {
+        let class = |class: &Class| ClassSettings {
+            weight: class.weight,
+            importance: class.importance,
+            discipline: class.order,
+            max_wait: MaxWait::Fixed(class.max_wait),
+            ..ClassSettings::default()
+        };
+        Rules {
+            strategy: queue.strategy,
+            max_depth: queue.max_depth,
+            max_bytes: queue.max_bytes,
+            policy: Settings {
+                classes: self.classes.iter().map(class).collect(),
+                tenants: self.tenants.map(|tenants| TenantSettings {
+                    exact_max: tenants.exact,
+                    rate: tenants.rate,
+                }),
+                retries: Some(self.retries),
+                ..Settings::default()
+            },
+            ..Rules::default()
+        }
+    }
+
     /// The policy against settings that are read after it.
     pub(super) fn check(
         &self,

@@ -10,8 +10,8 @@ use super::problem::Problem;
 use super::quantity;
 use super::reader::{Complaint, Reader};
 use crate::admin;
-use crate::admission::{Decimal, Order, RetryLimits};
-use crate::gate::{Bounds, Strategy};
+use crate::admission::{Decimal, Discipline, RetryLimits};
+use crate::gate::Strategy;
 use crate::lifecycle::DrainSettings;
 use crate::proxy::{
     Limits, Reject, RetryAfter, Timeouts, Trust, TunnelPermit, Upstream, UpstreamProtocol,
@@ -96,11 +96,31 @@ pub(super) fn safety_factor(reader: &mut Reader) -> Option<Decimal> {
     reader.read("memory.safety_factor", parse::fraction)
 }
 
+/// What `[queue]` says.
+#[derive(Clone, Debug)]
+pub(super) struct QueueSettings {
+    pub(super) strategy: Strategy,
+    pub(super) max_wait: Duration,
+    pub(super) max_depth: u32,
+    pub(super) max_bytes: u64,
+    pub(super) order: Discipline,
+}
+
+/// In what order those who wait are served.
+pub(super) fn discipline(text: &str) -> Result<Discipline, Complaint> {
+    let choices = [
+        ("fifo", Discipline::Fifo),
+        ("lifo", Discipline::Lifo),
+        ("adaptive", Discipline::Adaptive),
+    ];
+    parse::one_of(text, &choices)
+}
+
 pub(super) fn queue(
     reader: &mut Reader,
     machine: &Machine,
     warnings: &mut Vec<Problem>,
-) -> Option<Bounds> {
+) -> Option<QueueSettings> {
     let strategy = reader.read("queue.strategy", |text| {
         let choices = [
             ("queue", Strategy::Queue),
@@ -140,10 +160,8 @@ pub(super) fn queue(
             ),
         ));
     }
-    let order = reader.read("queue.order", |text| {
-        parse::one_of(text, &[("fifo", Order::Fifo), ("lifo", Order::Lifo)])
-    });
-    Some(Bounds {
+    let order = reader.read("queue.order", discipline);
+    Some(QueueSettings {
         strategy: strategy?,
         max_wait: max_wait?,
         max_depth: max_depth?,

@@ -5,9 +5,13 @@
 //!
 //! * The **ledger** is one atomic word of queued count and bytes. Its compare-and-swap *is* the
 //!   decision to queue: there is no gap between a check and an act.
-//! * The **channel** is tokio's unbounded one; tickets go down it to the scheduler.
-//! * The **pump** moves tickets from the channel to the pure [`Scheduler`](crate::admission::Scheduler)
-//!   and grants permits to whom it picks. Whoever changes something pumps; nobody waits for the lock.
+//! * The **channel** is tokio's unbounded one; tickets go down it to the policy,
+//!   and so does what it learns from: how long permits were held.
+//! * The **pump** moves them from the channel to the pure [`Policy`](crate::admission::Policy), refuses
+//!   whom it refuses and grants permits to whom it picks. Whoever changes something pumps; nobody
+//!   waits for the lock.
+//! * While nobody waits and a permit is free, an arrival takes it without a look at the policy, if the
+//!   [`Rules`] tell nobody apart.
 //! * The **semaphore** is tokio's. **Nobody ever awaits it**: a waiter parked inside it would
 //!   swallow permits, hide them from metrics and from shrinking, and freeze the choice.
 //! * The **permit** returns its units when dropped, also on panic and from a cancelled future, and
@@ -21,12 +25,12 @@
 //! # Example
 //!
 //! ```
-//! use weir::gate::{Bounds, Cost, Gate};
+//! use weir::gate::{Cost, Gate, Rules};
 //! use weir::admission::Budget;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! let budget = Budget::of_permits(2).expect("more than no permit");
-//! let gate = Gate::new(budget, Bounds::default());
+//! let gate = Gate::new(budget, Rules::default());
 //! let permit = gate.admit(Cost::Task).await.expect("a permit is free");
 //! assert_eq!(gate.snapshot().in_flight, 1);
 //! drop(permit);
@@ -34,84 +38,32 @@
 //! # }
 //! ```
 
+mod ask;
 mod ledger;
 mod permit;
 mod pump;
 mod resize;
+mod rules;
+mod shadow;
 mod ticket;
 
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::admission::{Budget, Entry, Order, RejectReason, UNITS_PER_TASK};
+use crate::admission::{
+    Attempt, Budget, ClassId, PredictionError, Quantiles, RejectReason, UNITS_PER_TASK, classify,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
+pub use ask::{Arrival, Ask, Cost, Rejected};
 use ledger::{Full, Ledger};
 pub use permit::Permit;
-use pump::Queue;
-use ticket::Ticket;
+use pump::{Message, Queue};
+use rules::{Board, Live};
+pub use rules::{Mode, Rules, Strategy};
 pub use ticket::Waiting;
-
-/// What happens to a request when no permit is free.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strategy {
-    /// It waits, within the bounds.
-    #[default]
-    Queue,
-    /// It is rejected at once.
-    Immediate,
-}
-
-/// What the queue may hold, and for how long. Can be replaced while running.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Whether to queue at all.
-    pub strategy: Strategy,
-    /// The longest that a request waits for a permit.
-    pub max_wait: Duration,
-    /// How many requests may wait; 0 for no bound by count.
-    pub max_depth: u32,
-    /// How many bytes of weir's own memory the waiting requests may take.
-    pub max_bytes: u64,
-    /// Who is next.
-    pub order: Order,
-}
-
-impl Default for Bounds {
-    /// One second, 64 MiB, no bound by count, oldest first.
-    fn default() -> Self {
-        Self {
-            strategy: Strategy::Queue,
-            max_wait: Duration::from_secs(1),
-            max_depth: 0,
-            max_bytes: 64 << 20,
-            order: Order::Fifo,
-        }
-    }
-}
-
-/// What a request is charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// The default: `memory_per_task`.
-    Task,
-    /// So many bytes of the backend's memory.
-    Bytes(u64),
-}
-
-/// What became of an arrival.
-#[derive(Debug)]
-#[must_use]
-pub enum Arrival {
-    /// A permit was free and nobody was ahead.
-    Admitted(Permit),
-    /// A place in the queue.
-    Queued(Waiting),
-    /// Refused.
-    Rejected(RejectReason),
-}
 
 /// The gate's figures at one moment. Each is exact; together they are a snapshot without a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,17 +106,22 @@ struct Core {
     held: Ledger,
     /// Requests and bytes that wait: everything between the reservation and the end of the wait.
     queued: Ledger,
-    tickets: UnboundedSender<Entry<Ticket>>,
-    /// The channel's other end and the scheduler. Only ever try-locked.
+    messages: UnboundedSender<Message>,
+    /// The channel's other end and the policy. Only ever try-locked.
     queue: Mutex<Queue>,
     /// Changes that the pump has not served; above 0 it is at work.
     marks: AtomicU64,
     /// When the oldest waiting one arrived, in µs since `epoch`; `u64::MAX` when nobody waits.
     oldest: AtomicU64,
     state: AtomicU8,
-    bounds: ArcSwap<Bounds>,
-    /// What `bounds` says of the order, for the pump, which needs nothing else of them.
-    lifo: AtomicBool,
+    live: ArcSwap<Live>,
+    /// What `live` says of [`Rules::is_door_open`], for arrivals that need nothing else of it.
+    is_door_open: AtomicBool,
+    /// Whether service times are known: then a sample of those that did not wait is enough.
+    is_measured: AtomicBool,
+    board: Board,
+    /// Counts who passed in the shadow.
+    passes: AtomicU64,
     budget: ArcSwap<Budget>,
     /// Resizes follow one another.
     resizing: Mutex<()>,
@@ -193,16 +150,25 @@ fn tokio_now() -> Instant {
 
 impl Gate {
     /// A gate with all its permits free.
+    ///
+    /// # Panics
+    ///
+    /// If the rules have no class, or more than [`CLASSES_MAX`](crate::admission::CLASSES_MAX).
     #[must_use]
-    pub fn new(budget: Budget, bounds: Bounds) -> Self {
-        Self::with_clock(budget, bounds, tokio_now)
+    pub fn new(budget: Budget, rules: Rules) -> Self {
+        Self::with_clock(budget, rules, tokio_now)
     }
 
     /// The same with a clock of the caller's.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new) does.
     #[must_use]
-    pub fn with_clock(budget: Budget, bounds: Bounds, clock: fn() -> Instant) -> Self {
-        let (tickets, receiver) = unbounded_channel();
+    pub fn with_clock(budget: Budget, rules: Rules, clock: fn() -> Instant) -> Self {
+        let (messages, receiver) = unbounded_channel();
         let limit_units = budget.limit_units();
+        let epoch = clock();
         Self {
             core: Arc::new(Core {
                 semaphore: Semaphore::new(limit_units as usize),
@@ -210,78 +176,105 @@ impl Gate {
                 limit_units: AtomicU32::new(limit_units),
                 held: Ledger::default(),
                 queued: Ledger::default(),
-                tickets,
-                queue: Mutex::new(Queue::new(receiver)),
+                messages,
+                queue: Mutex::new(Queue::new(receiver, &rules, limit_units, epoch)),
                 marks: AtomicU64::new(0),
                 oldest: AtomicU64::new(u64::MAX),
                 state: AtomicU8::new(OPEN),
-                lifo: AtomicBool::new(bounds.order == Order::Lifo),
-                bounds: ArcSwap::from_pointee(bounds),
+                is_door_open: AtomicBool::new(rules.is_door_open()),
+                is_measured: AtomicBool::new(false),
+                live: ArcSwap::from_pointee(Live::new(rules)),
+                board: Board::new(),
+                passes: AtomicU64::new(0),
                 budget: ArcSwap::from_pointee(budget),
                 resizing: Mutex::new(()),
                 clock,
-                epoch: clock(),
+                epoch,
             }),
         }
     }
 
-    /// Decides on a request that costs `cost` of the backend's memory and, while it waits,
-    /// `bytes` of weir's own.
-    pub fn arrive(&self, cost: Cost, bytes: u64) -> Arrival {
-        self.arrive_before(None, cost, bytes)
-    }
-
-    /// The same for somebody who gives up then, if that is before the bounds do: the wait ends in
-    /// [`RejectReason::QueueWait`] in both cases.
-    pub fn arrive_before(&self, give_up: Option<Instant>, cost: Cost, bytes: u64) -> Arrival {
+    /// Decides on a request that arrives at `now`, by the gate's clock.
+    pub fn arrive(&self, now: Instant, ask: &Ask) -> Arrival {
         let core = &self.core;
         match core.state.load(Ordering::Acquire) {
             OPEN => {}
-            DRAINING => return Arrival::Rejected(RejectReason::Draining),
-            _ => return Arrival::Rejected(RejectReason::Internal),
+            DRAINING => return Arrival::Rejected(RejectReason::Draining.into()),
+            _ => return Arrival::Rejected(RejectReason::Internal.into()),
         }
-        let units = match cost {
-            Cost::Task => UNITS_PER_TASK,
-            Cost::Bytes(bytes) => core.budget.load().units_for(bytes),
+        let units = match core.units(ask) {
+            Ok(units) => units,
+            Err(reason) => return Arrival::Rejected(reason.into()),
         };
-        if core.queued.is_empty()
-            && let Some(permit) = core.try_permit(units.min(core.limit_units()))
+        let is_door_open = core.is_door_open.load(Ordering::Acquire);
+        if is_door_open
+            && core.queued.is_empty()
+            && ask.attempt == Attempt::First
+            && core.leaves_time(now, ask.deadline)
+            && let Some(permit) = core.try_permit(units.min(core.limit_units()), now)
         {
-            return Arrival::Admitted(permit);
+            return Arrival::Admitted(permit.of_class(ask.class));
         }
-        let bounds = core.bounds.load();
-        if bounds.strategy == Strategy::Immediate {
-            return Arrival::Rejected(RejectReason::NoPermit);
+        let live = core.live.load();
+        if live.rules.mode == Mode::Shadow {
+            return Arrival::Admitted(core.pass(now, ask, units));
         }
-        // Before the reservation: between it and the ticket nothing may panic, or the room is lost.
-        let arrived = (core.clock)();
-        let most = deadline(arrived, bounds.max_wait);
-        let deadline = give_up.map_or(most, |give_up| give_up.min(most));
+        if is_door_open && live.rules.strategy == Strategy::Immediate {
+            return Arrival::Rejected(RejectReason::NoPermit.into());
+        }
+        // Where the policy has a say, who waits for its word only is not bounded by number.
+        let is_asking = !is_door_open && core.semaphore.available_permits() >= units as usize;
+        let max_depth = if is_asking { 0 } else { live.rules.max_depth };
         match core
             .queued
-            .try_add(bytes, bounds.max_depth, bounds.max_bytes)
+            .try_add(ask.bytes, max_depth, live.rules.max_bytes)
         {
-            Ok(()) => Arrival::Queued(core.enqueue(units, bytes, arrived, deadline)),
-            Err(Full::Count) => Arrival::Rejected(RejectReason::QueueDepth),
-            Err(Full::Amount) => Arrival::Rejected(RejectReason::QueueBytes),
+            Ok(()) => {
+                let most = deadline(now, live.max_wait(ask.class));
+                core.enqueue(ask, units, now, most).at_once()
+            }
+            Err(Full::Count) => Arrival::Rejected(RejectReason::QueueDepth.into()),
+            Err(Full::Amount) => Arrival::Rejected(RejectReason::QueueBytes.into()),
         }
     }
 
-    /// Waits for a permit within the bounds. For use in-process: weir's memory is charged nothing.
-    pub async fn admit(&self, cost: Cost) -> Result<Permit, RejectReason> {
-        match self.arrive(cost, 0) {
+    /// The same for one that arrives now.
+    pub fn arrive_now(&self, ask: &Ask) -> Arrival {
+        self.arrive((self.core.clock)(), ask)
+    }
+
+    /// Waits for a permit within the rules.
+    ///
+    /// # Errors
+    ///
+    /// The reason, if there is to be none.
+    pub async fn admit(&self, ask: impl Into<Ask>) -> Result<Permit, Rejected> {
+        match self.arrive_now(&ask.into()) {
             Arrival::Admitted(permit) => Ok(permit),
             Arrival::Queued(waiting) => waiting.until_deadline().await,
-            Arrival::Rejected(reason) => Err(reason),
+            Arrival::Rejected(rejected) => Err(rejected),
         }
     }
 
-    /// Replaces the bounds. Who waits keeps the deadline it was given.
-    pub fn set_bounds(&self, bounds: Bounds) {
-        let lifo = bounds.order == Order::Lifo;
-        self.core.bounds.store(std::sync::Arc::new(bounds));
-        self.core.lifo.store(lifo, Ordering::Release);
-        self.core.pump();
+    /// Replaces the rules. Who waits keeps the deadline it was given.
+    pub fn set_rules(&self, rules: Rules) {
+        let core = &self.core;
+        let is_door_open = rules.is_door_open();
+        let limit_units = core.limit_units();
+        core.live
+            .store(std::sync::Arc::new(Live::new(rules.clone())));
+        core.is_door_open.store(is_door_open, Ordering::Release);
+        core.send(Message::Rules(Box::new(rules), limit_units));
+        core.pump();
+    }
+
+    /// To be called a few times per second: so that a backend that stands still is noticed while
+    /// nothing else happens, and the figures of this gate are those of now.
+    pub fn tick(&self) {
+        let core = &self.core;
+        if !core.queued.is_empty() || core.live.load().rules.mode == Mode::Shadow {
+            core.pump();
+        }
     }
 
     /// From now on nobody new is let in: [`RejectReason::Draining`]. Who holds a permit or a place
@@ -305,10 +298,55 @@ impl Gate {
         **self.core.budget.load()
     }
 
-    /// The bounds that were last set.
+    /// The rules that were last set.
     #[must_use]
-    pub fn bounds(&self) -> Bounds {
-        Bounds::clone(&self.core.bounds.load())
+    pub fn rules(&self) -> Rules {
+        self.core.live.load().rules.clone()
+    }
+
+    /// The longest that a request of any class may wait now.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        let live = self.core.live.load();
+        let classes = (0..).zip(&live.rules.policy.classes);
+        let waits = classes.map(|(at, _)| live.max_wait(ClassId(at)));
+        waits.max().unwrap_or_default()
+    }
+
+    /// How long requests of a class hold their permits, once enough were measured.
+    #[must_use]
+    pub fn service(&self, class: ClassId) -> Option<Quantiles> {
+        self.core.board.service(class)
+    }
+
+    /// How many of a class would have been refused for a reason in [`Mode::Shadow`].
+    #[must_use]
+    pub fn shadow_rejected(&self, class: ClassId, reason: RejectReason) -> u64 {
+        self.core
+            .board
+            .shadow(class, reason)
+            .load(Ordering::Relaxed)
+    }
+
+    /// In [`Mode::Shadow`], the units of the smallest limit that would have refused nobody in the
+    /// last five minutes, to a fifth; `u64::MAX` if sixteen times the limit would not have been
+    /// enough, 0 in other modes.
+    #[must_use]
+    pub fn enough_units(&self) -> u64 {
+        self.core.board.enough_units.load(Ordering::Relaxed)
+    }
+
+    /// How far predicted waits were off so far.
+    #[must_use]
+    pub fn prediction_error(&self) -> PredictionError {
+        self.core.board.prediction()
+    }
+
+    /// How many default-cost requests may run at once, and how many requests hold a permit.
+    #[must_use]
+    pub fn occupancy(&self) -> (u32, u32) {
+        let (in_flight, _) = self.core.held.read();
+        (self.core.limit_units() / UNITS_PER_TASK, in_flight)
     }
 
     /// The figures of this moment.
@@ -321,7 +359,7 @@ impl Gate {
         Snapshot {
             permit_limit: limit_units / UNITS_PER_TASK,
             limit_units,
-            available_units: core.semaphore.available_permits() as u64,
+            available_units: core.available_units(in_flight_units),
             debt_units: core.debt.load(Ordering::Acquire),
             in_flight,
             in_flight_units,
@@ -355,12 +393,35 @@ impl Core {
         self.limit_units.load(Ordering::Acquire)
     }
 
-    fn order(&self) -> Order {
-        if self.lifo.load(Ordering::Acquire) {
-            Order::Lifo
-        } else {
-            Order::Fifo
+    /// What a request is charged in units; or why it is refused for it.
+    fn units(&self, ask: &Ask) -> Result<u32, RejectReason> {
+        match ask.cost {
+            Cost::Task => Ok(UNITS_PER_TASK),
+            Cost::Bytes(bytes) => classify::units(bytes, ask.oversize, &self.budget.load())
+                .map_err(|_| RejectReason::Oversize),
         }
+    }
+
+    /// Whether what is left to a client is longer than hardly any request ever took.
+    fn leaves_time(&self, now: Instant, deadline: Option<Instant>) -> bool {
+        deadline.is_none_or(|deadline| {
+            let shortest = self.board.shortest(ClassId::default());
+            deadline.saturating_duration_since(now) > shortest
+        })
+    }
+
+    /// Units free. In the shadow nobody takes them, and they are reckoned.
+    fn available_units(&self, in_flight_units: u64) -> u64 {
+        match self.live.load().rules.mode {
+            Mode::Enforce => self.semaphore.available_permits() as u64,
+            Mode::Shadow => u64::from(self.limit_units()).saturating_sub(in_flight_units),
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // The receiver lives in `self.queue`; were it gone, a ticket would be dropped and its wait
+        // end as `Internal`.
+        let _ = self.messages.send(message);
     }
 
     /// How long the oldest has waited, as of the pump's last round.

@@ -1,8 +1,16 @@
 //! The right to occupy the backend, and how it comes back.
 
+use std::time::{Duration, Instant};
+
 use super::Core;
+use super::pump::{Finished, Message};
+use crate::admission::{Charge, ClassId, Sample};
 use crate::sync::Arc;
 use crate::sync::atomic::{Ordering, fence};
+
+/// Of the permits that nobody waited for, one in so many tells how long it was held, once service
+/// times are known. Where somebody waits, and where the policy has charged it, each tells.
+const SAMPLED: u32 = 16;
 
 /// The right to occupy the backend. Dropping it gives it back, whatever the reason for the drop;
 /// it is not `Clone`, so it comes back exactly once.
@@ -13,18 +21,90 @@ pub struct Permit {
     /// Taken from the core's semaphore and kept by number: tokio's own owned permit would count
     /// the semaphore's owners, too, and the core is counted already. 0 once returned.
     units: u32,
+    class: ClassId,
+    sample: Sample,
+    since: Instant,
+    right: Right,
+}
+
+/// By what right it is held.
+#[derive(Debug)]
+pub(super) enum Right {
+    /// Nobody waited: the policy was not asked.
+    Free,
+    /// The policy has charged it.
+    Charged(Charge),
+    /// In the shadow everybody passes: no units were taken.
+    Passed(u64),
 }
 
 impl Permit {
-    /// Gives the permit back without a look at the queue, for the pump, which is about to look.
-    pub(super) fn give_back_quietly(mut self) {
-        self.give_back();
+    /// What it was for has failed or was cut short: how long it was held says nothing of how long
+    /// the backend takes.
+    pub fn cut(&mut self) {
+        self.sample = Sample::Cut;
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn of_class(mut self, class: ClassId) -> Self {
+        self.class = class;
+        self
+    }
+
+    pub(super) fn charged(mut self, class: ClassId, charge: Charge) -> Self {
+        self.class = class;
+        self.right = Right::Charged(charge);
+        self
+    }
+
+    /// Gives the permit back without a look at the queue, for the pump, which is about to look.
+    pub(super) fn give_back_quietly(mut self) {
+        self.sample = Sample::Cut;
+        let now = self.since;
+        let finished = self.give_back();
+        self.report(now, finished);
+    }
+
+    fn give_back(&mut self) -> Option<Finished> {
         let units = std::mem::take(&mut self.units);
         self.core.held.sub(u64::from(units));
-        self.core.take_back(units);
+        let right = std::mem::replace(&mut self.right, Right::Free);
+        if !matches!(right, Right::Passed(_)) {
+            self.core.take_back(units);
+        }
+        let stands_for = match right {
+            Right::Charged(_) | Right::Passed(_) => 1,
+            Right::Free if !self.core.queued.is_empty() => 1,
+            Right::Free if !self.core.is_measured.load(Ordering::Relaxed) => 1,
+            Right::Free if self.is_sampled() => SAMPLED,
+            Right::Free => 0,
+        };
+        (stands_for > 0).then_some(Finished {
+            class: self.class,
+            units,
+            right,
+            held: Duration::ZERO,
+            sample: self.sample,
+            stands_for,
+        })
+    }
+
+    fn report(&self, now: Instant, finished: Option<Finished>) {
+        if let Some(finished) = finished {
+            let held = now.saturating_duration_since(self.since);
+            self.core
+                .send(Message::Finished(Finished { held, ..finished }));
+        }
+    }
+
+    /// By the moment at which it was given: as good as chance, and nothing shared is written.
+    fn is_sampled(&self) -> bool {
+        let core = &self.core;
+        let nanos = self
+            .since
+            .saturating_duration_since(core.epoch)
+            .subsec_nanos();
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+        nanos.wrapping_mul(0x9e37_79b9) < u32::MAX / SAMPLED
     }
 }
 
@@ -33,22 +113,33 @@ impl Drop for Permit {
         if self.units == 0 {
             return;
         }
-        self.give_back();
-        if !self.core.queued.is_empty() {
-            self.core.pump();
+        let finished = self.give_back();
+        if finished.is_some() || !self.core.queued.is_empty() {
+            let now = (self.core.clock)();
+            self.report(now, finished);
+            self.core.pump_at(Some(now));
         }
     }
 }
 
 impl Core {
     /// A permit of this many units if they are free now.
-    pub(super) fn try_permit(self: &Arc<Self>, units: u32) -> Option<Permit> {
+    pub(super) fn try_permit(self: &Arc<Self>, units: u32, now: Instant) -> Option<Permit> {
         self.semaphore.try_acquire_many(units).ok()?.forget();
         self.held.add(units);
-        Some(Permit {
+        Some(self.permit(units, now, Right::Free))
+    }
+
+    /// A permit for units that are in the ledger, and taken, or not to be taken.
+    pub(super) fn permit(self: &Arc<Self>, units: u32, now: Instant, right: Right) -> Permit {
+        Permit {
             core: self.clone(),
             units,
-        })
+            class: ClassId::default(),
+            sample: Sample::Served,
+            since: now,
+            right,
+        }
     }
 
     /// Units come back: what is owed is forgotten, the rest is free again. Ends with a fence.

@@ -1,36 +1,88 @@
-//! The pump: from the channel to the scheduler, and from the scheduler to whom it picks.
+//! The pump: from the channel to the policy, and from the policy to whom it picks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{BROKEN, Core, Permit, Ticket};
-use crate::admission::{Entry, Pick, Scheduler};
+use super::ask::Rejected;
+use super::permit::Right;
+use super::rules::{Rules, Strategy};
+use super::shadow::Beside;
+use super::ticket::Ticket;
+use super::{BROKEN, Core, Permit};
+use crate::admission::{
+    Charge, ClassId, Policy, Pushback, Queued, RejectReason, Request, Room, Sample, Settings, Turn,
+    Verdict,
+};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, TryLockError, UnboundedReceiver};
 
-/// Grants gathered under the lock before they are handed out without it.
+/// Answers gathered under the lock before they are handed out without it.
 const BATCH: usize = 32;
 
 /// Husks that are too few to bother with.
 const PURGE_FLOOR: usize = 64;
 
+/// How often the oldest is looked for where that is a look at each who waits.
+const OLDEST_EVERY: Duration = Duration::from_millis(100);
+
+/// What the policy is told, in order.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Somebody is at the door, and has room in the ledger.
+    Arrived(Queued<Ticket>),
+    /// A permit came back.
+    Finished(Finished),
+    /// Somebody passed in the shadow, with this number, then.
+    Passed(u64, Instant, Request),
+    /// There are new rules, and a limit of so many units.
+    Rules(Box<Rules>, u32),
+    /// The limit is now so many units.
+    Resized(u32),
+}
+
+/// A permit that came back.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) class: ClassId,
+    pub(super) units: u32,
+    pub(super) right: Right,
+    pub(super) held: Duration,
+    pub(super) sample: Sample,
+    /// For how many it speaks of which nothing else is told.
+    pub(super) stands_for: u32,
+}
+
 /// What the lock guards.
 #[derive(Debug)]
 pub(super) struct Queue {
-    receiver: UnboundedReceiver<Entry<Ticket>>,
-    scheduler: Scheduler<Ticket>,
+    receiver: UnboundedReceiver<Message>,
+    policy: Policy<Ticket>,
+    strategy: Strategy,
+    max_depth: u32,
+    beside: Option<Beside>,
+    /// When the oldest was last looked for.
+    looked: Instant,
 }
 
 impl Queue {
-    pub(super) fn new(receiver: UnboundedReceiver<Entry<Ticket>>) -> Self {
+    pub(super) fn new(
+        receiver: UnboundedReceiver<Message>,
+        rules: &Rules,
+        limit_units: u32,
+        now: Instant,
+    ) -> Self {
         Self {
             receiver,
-            scheduler: Scheduler::default(),
+            policy: Policy::new(rules.policy.clone(), now),
+            strategy: rules.strategy,
+            max_depth: rules.max_depth,
+            beside: Beside::new(rules, limit_units, now),
+            looked: now,
         }
     }
 }
 
-type Grants = Vec<(Ticket, Permit)>;
+type Answers = Vec<(Ticket, Result<Permit, Rejected>)>;
 
 impl Core {
     /// Looks at who is next, after anything has changed: an arrival, a departure, a permit that
@@ -50,9 +102,9 @@ impl Core {
             if self.marks.fetch_add(1, Ordering::AcqRel) > 0 {
                 return;
             }
-            let grants = self.take_turn(now.take());
-            let full = grants.len() == BATCH;
-            let returned = hand_out(grants);
+            let answers = self.take_turn(now.take());
+            let full = answers.len() == BATCH;
+            let returned = hand_out(answers);
             if !full && !returned {
                 return;
             }
@@ -60,105 +112,247 @@ impl Core {
     }
 
     /// Goes round until every mark is served or the batch is full, and gives the turn up.
-    fn take_turn(self: &Arc<Self>, mut now: Option<Instant>) -> Grants {
-        let mut grants = Grants::new();
+    fn take_turn(self: &Arc<Self>, mut now: Option<Instant>) -> Answers {
+        let mut answers = Answers::new();
         let mut served = 1;
         loop {
             // The turn is ours, and the lock is given back before it: only a bug can hold it.
             match self.queue.try_lock() {
-                Ok(mut queue) => self.guarded_round(&mut queue, &mut grants, now.take()),
+                Ok(mut queue) => self.guarded_round(&mut queue, &mut answers, now.take()),
                 Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => self.break_down(),
             }
-            if grants.len() == BATCH {
+            if answers.len() == BATCH {
                 // `pump` comes back for the marks that are wiped away here.
                 self.marks.swap(0, Ordering::AcqRel);
-                return grants;
+                return answers;
             }
             match self
                 .marks
                 .compare_exchange(served, 0, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return grants,
+                Ok(_) => return answers,
                 Err(marks) => served = marks,
             }
         }
     }
 
-    /// One round that closes the gate rather than poison it, should the scheduler panic.
+    /// One round that closes the gate rather than poison it, should the policy panic.
     fn guarded_round(
         self: &Arc<Self>,
         queue: &mut Queue,
-        grants: &mut Grants,
+        answers: &mut Answers,
         now: Option<Instant>,
     ) {
-        let round = catch_unwind(AssertUnwindSafe(|| self.round(queue, grants, now)));
-        if round.is_err() {
+        if self.state.load(Ordering::Acquire) != BROKEN {
+            let round = catch_unwind(AssertUnwindSafe(|| self.round(queue, answers, now)));
+            if round.is_ok() {
+                return;
+            }
             self.break_down();
         }
-        if self.state.load(Ordering::Acquire) == BROKEN {
-            // Dropping a ticket ends its wait as `Internal`.
-            while queue.receiver.try_recv().is_ok() {}
-            queue.scheduler = Scheduler::default();
-        }
+        // Dropping a ticket ends its wait as `Internal`.
+        while queue.receiver.try_recv().is_ok() {}
+        queue.policy = Policy::new(Settings::default(), self.epoch);
+        queue.beside = None;
     }
 
     fn break_down(&self) {
         self.state.store(BROKEN, Ordering::Release);
     }
 
-    fn round(self: &Arc<Self>, queue: &mut Queue, grants: &mut Grants, now: Option<Instant>) {
+    fn round(self: &Arc<Self>, queue: &mut Queue, answers: &mut Answers, now: Option<Instant>) {
         let now = now.unwrap_or_else(self.clock);
-        let order = self.order();
-        let Queue {
-            receiver,
-            scheduler,
-        } = queue;
-        while let Ok(entry) = receiver.try_recv() {
-            scheduler.push(entry);
-        }
-        while grants.len() < BATCH {
-            let idle = self.semaphore.available_permits();
-            let free = u32::try_from(idle).unwrap_or(u32::MAX);
-            match scheduler.pick(now, order, free, self.limit_units()) {
-                Pick::Empty | Pick::Hold => break,
-                Pick::Expired(entry) => {
-                    if entry.waiter.expire() {
-                        self.queued.sub(entry.waiter.bytes());
+        while answers.len() < BATCH
+            && let Ok(message) = queue.receiver.try_recv()
+        {
+            match message {
+                Message::Arrived(entry) => self.at_the_door(queue, answers, now, entry),
+                Message::Finished(finished) => self.finished(queue, now, finished),
+                Message::Passed(id, at, request) => {
+                    if let Some(beside) = &mut queue.beside {
+                        beside.passed(id, at, request);
                     }
                 }
-                Pick::Grant(entry, units) => {
-                    let Some(permit) = self.try_permit(units) else {
-                        // An arrival that read an empty ledger was quicker. It pumps when done.
-                        scheduler.put_back(entry, order);
-                        break;
-                    };
-                    if entry.waiter.grant() {
-                        self.queued.sub(entry.waiter.bytes());
-                        grants.push((entry.waiter, permit));
-                    } else {
-                        permit.give_back_quietly();
+                Message::Rules(rules, limit_units) => {
+                    queue.strategy = rules.strategy;
+                    queue.max_depth = rules.max_depth;
+                    queue.beside = Beside::new(&rules, limit_units, now);
+                    queue.policy.reconfigure(now, rules.policy);
+                }
+                Message::Resized(limit_units) => {
+                    if let Some(beside) = &mut queue.beside {
+                        beside.resize(now, limit_units);
                     }
                 }
             }
         }
-        let (waiting, _) = self.queued.read();
-        if scheduler.len() > 2 * waiting as usize + PURGE_FLOOR {
-            scheduler.purge();
+        queue.policy.tick(now);
+        while answers.len() < BATCH {
+            let room = self.room(0);
+            match queue.policy.pick(now, room.free, room.limit) {
+                Turn::Empty | Turn::Hold { .. } => break,
+                Turn::Refuse(entry, reason) => {
+                    let request = entry.request;
+                    let pushback = queue.policy.pushback_for(&request, reason, room);
+                    self.refuse(answers, entry.waiter, reason, Some(pushback));
+                }
+                Turn::Grant(entry, charge) => {
+                    let Some(permit) = self.try_permit(charge.units(), now) else {
+                        // An arrival that read an empty ledger was quicker. It pumps when done.
+                        queue.policy.put_back(now, entry, charge);
+                        break;
+                    };
+                    self.grant(queue, answers, now, entry, permit, charge);
+                }
+            }
         }
-        let oldest = scheduler.oldest().map_or(u64::MAX, |arrived| {
-            let micros = arrived.saturating_duration_since(self.epoch).as_micros();
-            u64::try_from(micros).unwrap_or(u64::MAX - 1)
-        });
-        self.oldest.store(oldest, Ordering::Release);
+        self.tell(queue, now);
+    }
+
+    /// Lets somebody in, on, or off.
+    fn at_the_door(
+        self: &Arc<Self>,
+        queue: &mut Queue,
+        answers: &mut Answers,
+        now: Instant,
+        mut entry: Queued<Ticket>,
+    ) {
+        // In the ledger are this one, and those in the channel behind it.
+        let coming = u32::try_from(queue.receiver.len()).unwrap_or(u32::MAX);
+        let room = self.room(coming.saturating_add(1));
+        match queue.policy.arrive(now, &entry.request, room) {
+            Verdict::Admit(charge) => match self.try_permit(charge.units(), now) {
+                Some(permit) => self.grant(queue, answers, now, entry, permit, charge),
+                None => {
+                    queue.policy.undo(charge);
+                    queue.policy.push(entry);
+                }
+            },
+            Verdict::Queue(_) if queue.strategy == Strategy::Immediate => {
+                self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
+            }
+            Verdict::Queue(_) if queue.max_depth > 0 && room.waiting >= queue.max_depth => {
+                self.refuse(answers, entry.waiter, RejectReason::QueueDepth, None);
+            }
+            Verdict::Queue(predicted) => {
+                entry.predicted = predicted;
+                queue.policy.push(entry);
+            }
+            Verdict::Reject(reason, pushback) => {
+                self.refuse(answers, entry.waiter, reason, Some(pushback));
+            }
+        }
+    }
+
+    fn grant(
+        &self,
+        queue: &mut Queue,
+        answers: &mut Answers,
+        now: Instant,
+        entry: Queued<Ticket>,
+        permit: Permit,
+        charge: Charge,
+    ) {
+        if entry.waiter.grant() {
+            self.queued.sub(entry.waiter.bytes());
+            let permit = permit.charged(entry.request.class, charge);
+            answers.push((entry.waiter, Ok(permit)));
+        } else {
+            permit.give_back_quietly();
+            queue
+                .policy
+                .finished(now, charge, Duration::ZERO, Sample::Cut);
+        }
+    }
+
+    fn refuse(
+        &self,
+        answers: &mut Answers,
+        ticket: Ticket,
+        reason: RejectReason,
+        pushback: Option<Pushback>,
+    ) {
+        if ticket.refuse() {
+            self.queued.sub(ticket.bytes());
+            answers.push((ticket, Err(Rejected { reason, pushback })));
+        }
+    }
+
+    fn finished(&self, queue: &mut Queue, now: Instant, finished: Finished) {
+        let Finished {
+            class,
+            units,
+            held,
+            sample,
+            stands_for,
+            ..
+        } = finished;
+        match finished.right {
+            Right::Free => {
+                queue
+                    .policy
+                    .observed(now, class, units, held, sample, stands_for);
+            }
+            Right::Charged(charge) => queue.policy.finished(now, charge, held, sample),
+            Right::Passed(id) => {
+                // The gate learns from it, too, for when the rules are enforced.
+                queue.policy.observed(now, class, units, held, sample, 1);
+                if let Some(beside) = &mut queue.beside {
+                    beside.finished(now, id, held, sample);
+                }
+            }
+        }
+        if let Some(known) = queue.policy.service(class)
+            && self.board.service(class) != Some(known)
+        {
+            self.board.set_service(class, known);
+            self.live
+                .load()
+                .set_max_wait(class, queue.policy.max_wait(class));
+            self.is_measured.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What there is, of which `coming` have not been at the door yet.
+    fn room(&self, coming: u32) -> Room {
+        let idle = self.semaphore.available_permits();
+        Room {
+            free: u32::try_from(idle).unwrap_or(u32::MAX),
+            limit: self.limit_units(),
+            waiting: self.queued.read().0.saturating_sub(coming),
+        }
+    }
+
+    /// Clears up, and puts what can be seen from outside where it is read.
+    fn tell(&self, queue: &mut Queue, now: Instant) {
+        let policy = &mut queue.policy;
+        let (waiting, _) = self.queued.read();
+        if policy.len() > 2 * waiting as usize + PURGE_FLOOR {
+            policy.purge();
+        }
+        if !policy.tells_tenants_apart()
+            || now.saturating_duration_since(queue.looked) >= OLDEST_EVERY
+        {
+            queue.looked = now;
+            let oldest = policy.oldest().map_or(u64::MAX, |arrived| {
+                let micros = arrived.saturating_duration_since(self.epoch).as_micros();
+                u64::try_from(micros).unwrap_or(u64::MAX - 1)
+            });
+            self.oldest.store(oldest, Ordering::Release);
+        }
+        self.board.set_prediction(policy.prediction_error());
+        if let Some(beside) = &mut queue.beside {
+            beside.tell(now, &self.board);
+        }
     }
 }
 
-/// Hands the grants out, without the lock. True if a permit came back because its client left
+/// Hands the answers out, without the lock. True if a permit came back because its client left
 /// after it was chosen: then somebody else is to have it.
-fn hand_out(grants: Grants) -> bool {
+fn hand_out(answers: Answers) -> bool {
     let mut returned = false;
-    for (ticket, permit) in grants {
-        if let Err(permit) = ticket.hand_over(permit) {
+    for (ticket, answer) in answers {
+        if let Err(permit) = ticket.answer(answer) {
             permit.give_back_quietly();
             returned = true;
         }

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use super::pump::Message;
 use super::{Core, Gate};
 use crate::admission::Budget;
 use crate::sync::atomic::{Ordering, fence};
@@ -28,6 +29,7 @@ impl Gate {
                 core.shrink(old - new);
             }
         }
+        core.send(Message::Resized(core.limit_units()));
         core.pump();
     }
 }

@@ -1,4 +1,4 @@
-//! A place in the queue, seen from both ends: the scheduler's ticket and the client's wait.
+//! A place in the queue, seen from both ends: the policy's ticket and the client's wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,15 +7,18 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::ask::{Arrival, Ask, Rejected};
+use super::pump::Message;
 use super::{Core, Permit};
-use crate::admission::{Entry, RejectReason, Waiter};
+use crate::admission::{Queued, RejectReason, Waiter};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
 
 const WAITING: u8 = 0;
 const GRANTED: u8 = 1;
-const ABANDONED: u8 = 2;
-const EXPIRED: u8 = 3;
+const REFUSED: u8 = 2;
+const ABANDONED: u8 = 3;
+const EXPIRED: u8 = 4;
 
 /// How the wait ended, decided once: the first to leave `WAITING` wins and frees the room.
 #[derive(Debug)]
@@ -33,11 +36,11 @@ impl Fate {
     }
 }
 
-/// The end that the scheduler holds.
+/// The end that the policy holds.
 #[derive(Debug)]
 pub(super) struct Ticket {
     fate: Arc<Fate>,
-    grant: oneshot::Sender<Permit>,
+    answer: oneshot::Sender<Result<Permit, Rejected>>,
     bytes: u64,
 }
 
@@ -58,14 +61,17 @@ impl Ticket {
         self.fate.decide(GRANTED)
     }
 
-    /// Decides for the end of the wait; false if something else was first.
-    pub(super) fn expire(&self) -> bool {
-        self.fate.decide(EXPIRED)
+    /// Decides for a refusal; false if something else was first.
+    pub(super) fn refuse(&self) -> bool {
+        self.fate.decide(REFUSED)
     }
 
-    /// Hands the permit over; gives it back if the client has left since.
-    pub(super) fn hand_over(self, permit: Permit) -> Result<(), Permit> {
-        self.grant.send(permit)
+    /// Hands over what was decided; gives a permit back if the client has left since.
+    pub(super) fn answer(self, answer: Result<Permit, Rejected>) -> Result<(), Permit> {
+        match self.answer.send(answer) {
+            Err(Ok(permit)) => Err(permit),
+            Ok(()) | Err(Err(_)) => Ok(()),
+        }
     }
 }
 
@@ -76,10 +82,12 @@ impl Ticket {
 pub struct Waiting {
     core: Arc<Core>,
     fate: Arc<Fate>,
-    grant: oneshot::Receiver<Permit>,
+    answer: oneshot::Receiver<Result<Permit, Rejected>>,
     bytes: u64,
     arrived: Instant,
     deadline: Instant,
+    /// What it is refused for at the deadline.
+    at_the_end: RejectReason,
 }
 
 impl Waiting {
@@ -95,19 +103,33 @@ impl Waiting {
         self.deadline
     }
 
-    /// Ends the wait now. If a grant was first, it stands, and awaiting yields its permit.
+    /// Ends the wait now. If an answer was first, it stands, and awaiting yields it.
     pub fn expire(&self) {
         self.end(EXPIRED);
     }
 
     /// Waits for the permit until the deadline, on tokio's clock.
-    pub async fn until_deadline(mut self) -> Result<Permit, RejectReason> {
+    ///
+    /// # Errors
+    ///
+    /// The reason, if there is to be none.
+    pub async fn until_deadline(mut self) -> Result<Permit, Rejected> {
         let deadline = tokio::time::Instant::from_std(self.deadline);
-        if let Ok(granted) = tokio::time::timeout_at(deadline, &mut self).await {
-            return granted;
+        if let Ok(answer) = tokio::time::timeout_at(deadline, &mut self).await {
+            return answer;
         }
         self.expire();
         self.await
+    }
+
+    /// What has been decided by now.
+    pub(super) fn at_once(mut self) -> Arrival {
+        match self.answer.try_recv() {
+            Ok(Ok(permit)) => Arrival::Admitted(permit),
+            Ok(Err(rejected)) => Arrival::Rejected(rejected),
+            // Also if the ticket is gone: awaiting says why.
+            Err(_) => Arrival::Queued(self),
+        }
     }
 
     /// Ends the wait; the winner frees the room and lets the pump look at who is next.
@@ -120,17 +142,20 @@ impl Waiting {
 }
 
 impl Future for Waiting {
-    type Output = Result<Permit, RejectReason>;
+    type Output = Result<Permit, Rejected>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.fate.read() == EXPIRED {
-            return Poll::Ready(Err(RejectReason::QueueWait));
+            return Poll::Ready(Err(self.at_the_end.into()));
         }
-        let granted = ready!(Pin::new(&mut self.grant).poll(cx));
-        Poll::Ready(granted.map_err(|_| match self.fate.read() {
-            EXPIRED => RejectReason::QueueWait,
-            // The ticket was dropped undecided: the scheduler broke.
-            _ => RejectReason::Internal,
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|_| {
+            let reason = match self.fate.read() {
+                EXPIRED => self.at_the_end,
+                // The ticket was dropped undecided: the policy broke.
+                _ => RejectReason::Internal,
+            };
+            Err(reason.into())
         }))
     }
 }
@@ -145,34 +170,34 @@ impl Core {
     /// Sends a ticket for room that is already reserved, and pumps.
     pub(super) fn enqueue(
         self: &Arc<Self>,
+        ask: &Ask,
         units: u32,
-        bytes: u64,
         arrived: Instant,
-        deadline: Instant,
+        wait_until: Instant,
     ) -> Waiting {
         let fate = Arc::new(Fate(AtomicU8::new(WAITING)));
         let (sender, receiver) = oneshot::channel();
-        let entry = Entry {
-            waiter: Ticket {
-                fate: fate.clone(),
-                grant: sender,
-                bytes,
-            },
-            units,
-            arrived,
-            deadline,
+        let ticket = Ticket {
+            fate: fate.clone(),
+            answer: sender,
+            bytes: ask.bytes,
         };
+        let entry = Queued::new(ticket, ask.request(units), arrived, wait_until);
+        let deadline = entry.ends();
         let waiting = Waiting {
             core: self.clone(),
             fate,
-            grant: receiver,
-            bytes,
+            answer: receiver,
+            bytes: ask.bytes,
             arrived,
             deadline,
+            at_the_end: if deadline < wait_until {
+                RejectReason::Expired
+            } else {
+                RejectReason::QueueWait
+            },
         };
-        // The receiver lives in `self.queue`; were it gone, the ticket would be dropped and the
-        // wait end as `Internal`.
-        let _ = self.tickets.send(entry);
+        self.send(Message::Arrived(entry));
         // Pairs with the fence in `take_back`, for a permit that comes back at the same time:
         // either it sees this arrival in the ledger, or whoever serves the mark sees its units.
         fence(Ordering::SeqCst);

@@ -37,7 +37,7 @@ impl Proxy {
         self.shared.progress.enter(Stage::Draining);
         let begun = Instant::now();
         let deadline = begun + settings.timeout;
-        let max_wait = self.shared.gate.bounds().max_wait;
+        let max_wait = self.shared.gate.longest_wait();
         let part_at = begun + settings.timeout.saturating_sub(max_wait.max(PARTING));
         let refuse_at = begun + settings.timeout.saturating_sub(max_wait);
         let mut is_quiet = timeout_at(part_at, self.quiet()).await.is_ok();

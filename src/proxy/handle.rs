@@ -20,12 +20,14 @@ use super::client::stall::Pulse;
 use super::forward::exchange::Exchange;
 use super::forward::relay::{ClientSide, Sending, relay};
 use super::head::check::{Refusal, check};
+use super::head::classify::asked;
 use super::head::deadline;
 use super::head::headers::{CheckedHead, ForwardHead, Hop};
 use super::record::Record;
 use super::settings::Settings;
-use crate::admission::RejectReason;
-use crate::gate::{Arrival, Cost, Permit};
+use crate::admission::classify::BodyLength;
+use crate::admission::{Attempt, ClassId, RejectReason};
+use crate::gate::{Arrival, Ask, Cost, Permit, Rejected};
 
 /// What a request that waits costs weir over HTTP/1.1: its connection with the touched half of
 /// hyper's read buffer, its task and its head. Measured: 11.9 KiB of resident memory each with 500
@@ -61,6 +63,7 @@ pub(super) async fn handle(
     let settings = shared.settings.load_full();
     let Arrived {
         mut record,
+        ask,
         expects,
         head,
         mut body,
@@ -70,12 +73,13 @@ pub(super) async fn handle(
         Err(refused) => return Ok(refused),
     };
 
-    let permit = match admit(&connection, &mut record, &body).await {
+    let permit = match admit(&connection, &mut record, &ask).await {
         Admission::Admitted(permit) => permit,
-        Admission::Rejected(reason) => {
+        Admission::Rejected(rejected) => {
             let fields = head.head.headers;
-            let mut response = respond::rejected(shared, &settings.reject, dialect, reason, fields);
-            record.reject(reason, response.status().as_u16());
+            let no = (ask.class, rejected);
+            let mut response = respond::rejected(shared, &settings, dialect, no, fields);
+            record.reject(rejected.reason, response.status().as_u16());
             let is_read = !expects && discard(&mut body).await;
             if is_read {
                 client.set_upload_open(false);
@@ -92,12 +96,12 @@ pub(super) async fn handle(
     };
 
     let admitted = record.admitted_at();
-    let left = record.left_after_wait();
+    let waited = record.waited();
     let mut exchange = Exchange::new(permit, record, settings.cancel_grace);
     let mut sending = Sending::new(
         &connection,
         &settings,
-        rewrite(head, &connection.hop(&settings), left),
+        rewrite(head, &connection.hop(&settings), &settings, waited),
         body,
         dialect.is_grpc,
         admitted,
@@ -118,6 +122,8 @@ pub(super) async fn handle(
 /// A request whose head can be forwarded.
 struct Arrived {
     record: Record,
+    /// What it asks the gate for.
+    ask: Ask,
     /// The client waits for a `100 Continue` before it sends the body.
     expects: bool,
     head: CheckedHead,
@@ -125,7 +131,7 @@ struct Arrived {
     on_upgrade: OnUpgrade,
 }
 
-/// Counts the request and checks its head.
+/// Counts the request, checks its head, and says what it is to the gate.
 #[expect(
     clippy::result_large_err,
     reason = "it goes straight into hyper, and an allocation would cost more than the move"
@@ -145,15 +151,13 @@ fn arrive(
     let expects = request.headers().contains_key(http::header::EXPECT);
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
-    if dialect.is_grpc {
-        record.give_up_at(deadline::of(&head.headers, record.arrived_at()));
-    }
     let checked = match client.flaw() {
         Some(flaw) => Err(Refusal::of(flaw, &head)),
         None => check(head, &connection.hop(settings), || client.flaw_of_framed()),
     };
     match checked {
         Ok(head) => Ok(Arrived {
+            ask: classify(connection, settings, &mut record, &head, &body),
             record,
             expects,
             head,
@@ -168,36 +172,76 @@ fn arrive(
     }
 }
 
-/// Rewrites the head for the backend, which is told what the wait has left of a call's time.
-fn rewrite(head: CheckedHead, hop: &Hop<'_>, left: Option<Duration>) -> ForwardHead {
+/// What a request asks the gate for, by what its head says.
+fn classify(
+    connection: &Connection,
+    settings: &Settings,
+    record: &mut Record,
+    head: &CheckedHead,
+    body: &Incoming,
+) -> Ask {
+    let classifier = &settings.classifier;
+    let fields = classifier.fields(&head.head);
+    let is_trusted = connection.is_trusted(settings);
+    let length = body.size_hint().exact();
+    let length = length.map_or(BodyLength::Unknown, BodyLength::Known);
+    let found = classifier
+        .classifier()
+        .classify(&asked(&fields, is_trusted), length);
+    let class = ClassId(found.class);
+    let arrived = record.arrived_at();
+    let deadline = found
+        .deadline
+        .and_then(|(time, _)| arrived.checked_add(time));
+    record.classified(class, found.cost.bytes, deadline);
+    Ask {
+        class,
+        tenant: found
+            .tenant
+            .map(|(_, name)| connection.shared.tenant_key(name)),
+        attempt: found.retry.map_or(Attempt::First, |_| Attempt::Retry),
+        cost: Cost::Bytes(found.cost.bytes),
+        oversize: found.cost.oversize,
+        bytes: queued_bytes(&connection.client, body),
+        deadline,
+    }
+}
+
+/// Rewrites the head for the backend, which is told what the wait has left of the client's time.
+fn rewrite(
+    head: CheckedHead,
+    hop: &Hop<'_>,
+    settings: &Settings,
+    waited: Option<Duration>,
+) -> ForwardHead {
     let mut head = head.rewrite(hop);
-    if let Some(left) = left {
-        deadline::forward(&mut head.headers, left);
+    if let Some(waited) = waited {
+        deadline::pass_on(&mut head.headers, &settings.classifier, waited);
     }
     head
 }
 
 enum Admission {
     Admitted(Permit),
-    Rejected(RejectReason),
+    Rejected(Rejected),
     /// The client left first.
     Abandoned,
 }
 
 /// Asks the gate, and waits if it says so, for as long as the client does. What has no time left is
 /// not passed on.
-async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) -> Admission {
+async fn admit(connection: &Connection, record: &mut Record, ask: &Ask) -> Admission {
     let gate = &connection.shared.gate;
     let client = &connection.client;
     if record.is_born_expired() {
-        return Admission::Rejected(RejectReason::Expired);
+        return Admission::Rejected(RejectReason::Expired.into());
     }
-    match gate.arrive_before(record.deadline(), Cost::Task, queued_bytes(client, body)) {
+    match gate.arrive(record.arrived_at(), ask) {
         Arrival::Admitted(permit) => {
             record.admitted(false);
             Admission::Admitted(permit)
         }
-        Arrival::Rejected(reason) => Admission::Rejected(reason),
+        Arrival::Rejected(rejected) => Admission::Rejected(rejected),
         Arrival::Queued(waiting) => {
             let granted = tokio::select! {
                 biased;
@@ -207,14 +251,12 @@ async fn admit(connection: &Connection, record: &mut Record, body: &Incoming) ->
             match granted {
                 // It may have left since the last look; then its permit goes to the next.
                 Ok(_) if client.is_gone() => Admission::Abandoned,
-                Ok(_) | Err(RejectReason::QueueWait) if record.has_expired() => {
-                    Admission::Rejected(RejectReason::Expired)
-                }
+                Ok(_) if record.has_expired() => Admission::Rejected(RejectReason::Expired.into()),
                 Ok(permit) => {
                     record.admitted(true);
                     Admission::Admitted(permit)
                 }
-                Err(reason) => Admission::Rejected(reason),
+                Err(rejected) => Admission::Rejected(rejected),
             }
         }
     }

@@ -49,6 +49,7 @@ mod stage;
 mod upstream;
 mod worker;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -59,7 +60,7 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::admission::RetryBudget;
+use crate::admission::{RetryBudget, TenantKey};
 use crate::gate::Gate;
 use crate::telemetry::Telemetry;
 use client::Client;
@@ -107,6 +108,8 @@ struct Shared {
     place_freed: Notify,
     /// What names the backend to itself when the client names nothing.
     upstream_host: HeaderValue,
+    /// What names of tenants are hashed by: nobody outside can choose two that meet.
+    tenants: RandomState,
     clock: fn() -> Instant,
     epoch: Instant,
 }
@@ -124,6 +127,11 @@ impl Connection {
     fn idle_since(&self) -> Option<Instant> {
         let millis = self.client.idle_since()?;
         Some(self.shared.epoch + Duration::from_millis(millis))
+    }
+
+    /// Whether its peer is believed what it says of others.
+    fn is_trusted(&self, settings: &Settings) -> bool {
+        settings.trust.believes(self.client.peer.ip())
     }
 
     /// What a head's rewriting needs to know of this hop.
@@ -154,8 +162,7 @@ impl Proxy {
         workers: usize,
         clock: fn() -> Instant,
     ) -> io::Result<Self> {
-        let permits = gate.budget().permit_limit() as usize;
-        let pool = Pool::new(workers, permits, telemetry.metrics.clone());
+        let pool = Pool::new(workers, gate.clone(), telemetry.metrics.clone());
         let upstream_host = settings.upstream.host();
         tell_expiry(&telemetry, &settings);
         let shared = Arc::new(Shared {
@@ -169,6 +176,7 @@ impl Proxy {
             requests: AtomicU64::new(0),
             place_freed: Notify::new(),
             upstream_host,
+            tenants: RandomState::new(),
             clock,
             epoch: clock(),
         });
@@ -198,8 +206,7 @@ impl Proxy {
 
     /// Follows the gate after a resize: as many upstream connections as permits.
     pub fn follow_gate(&self) {
-        let permits = self.shared.gate.budget().permit_limit() as usize;
-        self.shared.pool.set_limit(permits);
+        self.shared.pool.shrink();
     }
 
     /// Whether every worker moves; else which one does not.
@@ -247,6 +254,11 @@ impl Shared {
     }
 
     /// When a refused client should come back, in seconds.
+    /// A tenant by its name.
+    fn tenant_key(&self, name: &[u8]) -> TenantKey {
+        TenantKey::new(self.tenants.hash_one(name))
+    }
+
     fn retry_after_seconds(&self) -> u64 {
         let gate = self.gate.snapshot();
         let ahead = gate.in_flight.saturating_add(gate.queued);

@@ -10,7 +10,7 @@ use super::Connection;
 use super::Shared;
 use super::answer::error::ProxyError;
 use super::head::check::Refusal;
-use crate::admission::{Outcome, RejectReason};
+use crate::admission::{ClassId, Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
 use crate::telemetry::{Metrics, Source, WaitEnd};
 
@@ -21,6 +21,9 @@ pub(super) struct Record {
     /// For the access log; `None` if there is none.
     target: Option<(Method, Uri)>,
     arrived: Instant,
+    class: ClassId,
+    /// In bytes of the backend's memory.
+    cost: u64,
     /// When its client gives up, if that is known.
     deadline: Option<Instant>,
     admitted: Option<Instant>,
@@ -39,6 +42,8 @@ impl Record {
         Self {
             target: is_logged.then(|| (request.method().clone(), request.uri().clone())),
             arrived: shared.now(),
+            class: ClassId::default(),
+            cost: 0,
             deadline: None,
             admitted: None,
             outcome: None,
@@ -59,14 +64,11 @@ impl Record {
         self.arrived
     }
 
-    /// Its client has said how long it waits.
-    pub(super) fn give_up_at(&mut self, deadline: Option<Instant>) {
+    /// What it is to the gate, in bytes of the backend's memory, and when its client gives up.
+    pub(super) fn classified(&mut self, class: ClassId, cost: u64, deadline: Option<Instant>) {
+        self.class = class;
+        self.cost = cost;
         self.deadline = deadline;
-    }
-
-    /// When its client gives up, if that is known.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
     }
 
     /// Whether its client gave it no time at all.
@@ -81,10 +83,10 @@ impl Record {
             .is_some_and(|deadline| deadline <= self.shared().now())
     }
 
-    /// What the wait has left of its client's time; `None` if it did not wait or has all of it.
-    pub(super) fn left_after_wait(&self) -> Option<Duration> {
+    /// How long it waited, if its client gives up some time; `None` if it did not wait.
+    pub(super) fn waited(&self) -> Option<Duration> {
         let admitted = self.admitted.filter(|admitted| *admitted > self.arrived)?;
-        Some(self.deadline?.saturating_duration_since(admitted))
+        self.deadline.map(|_| admitted - self.arrived)
     }
 
     /// When it got its permit, or arrived.
@@ -94,8 +96,7 @@ impl Record {
 
     /// A permit is held from now on.
     pub(super) fn admitted(&mut self, was_queued: bool) {
-        let cost = self.shared().gate.budget().memory_per_task();
-        self.metrics().cost(cost);
+        self.metrics().cost(self.cost);
         if was_queued {
             let now = self.shared().now();
             self.admitted = Some(now);

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::client::tls::Tls;
+use super::head::classify::HeadClassifier;
 use super::head::trust::Trust;
 use crate::admission::RetryLimits;
 
@@ -23,6 +25,10 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How many, how large.
     pub limits: Limits,
+    /// Says what a request is to the gate.
+    pub classifier: Arc<HeadClassifier>,
+    /// For each class the status for lack of capacity: 4xx or 5xx.
+    pub statuses: Vec<StatusCode>,
     /// Which peers are believed what they say of others.
     pub trust: Trust,
     /// What becomes of the permit of a request that switched protocols.

@@ -158,7 +158,7 @@ async fn serve(
 
     let telemetry = Arc::new(Telemetry::new());
     telemetry.set_access_log(config.log.access);
-    let gate = Gate::new(config.budget, config.bounds.clone());
+    let gate = Gate::new(config.budget, config.rules.clone());
     let proxy = Proxy::start(
         gate.clone(),
         telemetry.clone(),
@@ -332,7 +332,7 @@ impl Sidecar {
         };
         let Applied { loaded, changes } = applied;
         let config = &loaded.config;
-        self.gate.set_bounds(config.bounds.clone());
+        self.gate.set_rules(config.rules.clone());
         self.gate.resize(config.budget);
         self.proxy.reconfigure(config.proxy.clone());
         self.proxy.follow_gate();

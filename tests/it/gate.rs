@@ -149,7 +149,7 @@ impl Pair {
     fn arrive(&mut self, cost: Cost, bytes: u64) {
         self.model.arrive(cost, bytes);
         let expected = self.model.requests.last().expect("it just came").place;
-        let hand = match (self.gate.arrive(cost, bytes), expected) {
+        let hand = match (self.gate.arrive_now(&Ask::new(cost, bytes)), expected) {
             (Arrival::Admitted(permit), Place::Granted(_)) => Hand::Permit(permit),
             (Arrival::Queued(waiting), Place::Queued | Place::Expired | Place::Granted(_)) => {
                 Hand::Place(waiting)
@@ -269,7 +269,7 @@ fn a_long_queue_is_granted_in_order_however_much_comes_free() {
 }
 
 fn rejected(gate: &Gate, bytes: u64) -> RejectReason {
-    match gate.arrive(Cost::Task, bytes) {
+    match gate.arrive_now(&Ask::new(Cost::Task, bytes)) {
         Arrival::Rejected(reason) => reason,
         other => panic!("not rejected: {other:?}"),
     }
@@ -277,7 +277,7 @@ fn rejected(gate: &Gate, bytes: u64) -> RejectReason {
 
 fn gate_with(bounds: Bounds) -> (Gate, Permit) {
     let gate = Gate::with_clock(budget(PER_TASK), bounds, Instant::now);
-    let Arrival::Admitted(permit) = gate.arrive(Cost::Task, 0) else {
+    let Arrival::Admitted(permit) = gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("the only permit is free");
     };
     (gate, permit)
@@ -289,7 +289,7 @@ fn the_depth_bound_is_exact() {
         max_depth: 3,
         ..Bounds::default()
     });
-    let places = [(); 3].map(|()| gate.arrive(Cost::Task, 10));
+    let places = [(); 3].map(|()| gate.arrive_now(&Ask::new(Cost::Task, 10)));
     assert!(
         places
             .iter()
@@ -297,7 +297,7 @@ fn the_depth_bound_is_exact() {
     );
     assert_eq!(rejected(&gate, 10), RejectReason::QueueDepth);
     drop(places);
-    assert!(matches!(gate.arrive(Cost::Task, 10), Arrival::Queued(_)));
+    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 10)), Arrival::Queued(_)));
 }
 
 #[test]
@@ -307,9 +307,9 @@ fn the_byte_bound_is_exact() {
         ..Bounds::default()
     });
     assert_eq!(rejected(&gate, 101), RejectReason::QueueBytes);
-    let first = gate.arrive(Cost::Task, 60);
+    let first = gate.arrive_now(&Ask::new(Cost::Task, 60));
     assert_eq!(rejected(&gate, 41), RejectReason::QueueBytes);
-    let second = gate.arrive(Cost::Task, 40);
+    let second = gate.arrive_now(&Ask::new(Cost::Task, 40));
     assert!(matches!(
         (&first, &second),
         (Arrival::Queued(_), Arrival::Queued(_))
@@ -320,13 +320,13 @@ fn the_byte_bound_is_exact() {
         max_bytes: 50,
         ..gate.bounds()
     });
-    assert!(matches!(gate.arrive(Cost::Task, 0), Arrival::Queued(_)));
+    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Queued(_)));
     gate.set_bounds(Bounds {
         max_bytes: 100,
         ..gate.bounds()
     });
     drop(first);
-    assert!(matches!(gate.arrive(Cost::Task, 60), Arrival::Queued(_)));
+    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 60)), Arrival::Queued(_)));
 }
 
 #[test]
@@ -338,5 +338,5 @@ fn the_strategy_immediate_never_queues() {
     assert_eq!(rejected(&gate, 0), RejectReason::NoPermit);
     assert_eq!(gate.snapshot().queued, 0);
     drop(held);
-    assert!(matches!(gate.arrive(Cost::Task, 0), Arrival::Admitted(_)));
+    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Admitted(_)));
 }

@@ -23,14 +23,14 @@ fn clock_that_panics_when_armed() -> Instant {
 fn gate() -> (Gate, Permit) {
     let budget = Budget::of_permits(1).expect("one permit");
     let gate = Gate::with_clock(budget, Bounds::default(), clock_that_panics_when_armed);
-    let Arrival::Admitted(permit) = gate.arrive(Cost::Task, 0) else {
+    let Arrival::Admitted(permit) = gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("the only permit is free");
     };
     (gate, permit)
 }
 
 fn queued(gate: &Gate) -> Waiting {
-    match gate.arrive(Cost::Task, 7) {
+    match gate.arrive_now(&Ask::new(Cost::Task, 7)) {
         Arrival::Queued(waiting) => waiting,
         other => panic!("not queued: {other:?}"),
     }
@@ -53,7 +53,7 @@ fn a_panic_in_the_scheduler_closes_the_gate_and_strands_nobody() {
     }
     drop(held);
     assert!(matches!(
-        gate.arrive(Cost::Task, 0),
+        gate.arrive_now(&Ask::new(Cost::Task, 0)),
         Arrival::Rejected(RejectReason::Internal)
     ));
     gate.refuse_new();
@@ -81,13 +81,13 @@ fn a_permit_that_returns_into_a_panicking_scheduler_still_returns() {
 fn an_arrival_that_panics_at_the_clock_leaves_no_room_reserved() {
     let (gate, held) = gate();
     ARMED.set(true);
-    let arrival = catch_unwind(AssertUnwindSafe(|| gate.arrive(Cost::Task, 7)));
+    let arrival = catch_unwind(AssertUnwindSafe(|| gate.arrive_now(&Ask::new(Cost::Task, 7))));
     ARMED.set(false);
     assert!(arrival.is_err());
     let now = gate.snapshot();
     assert_eq!((now.queued, now.queued_bytes), (0, 0));
     drop(held);
-    assert!(matches!(gate.arrive(Cost::Task, 0), Arrival::Admitted(_)));
+    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Admitted(_)));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_wait_without_end_is_a_wait_and_no_panic() {
         ..Bounds::default()
     };
     let gate = Gate::with_clock(budget, bounds, Instant::now);
-    let Arrival::Admitted(held) = gate.arrive(Cost::Task, 0) else {
+    let Arrival::Admitted(held) = gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("the only permit is free");
     };
     let waiting = queued(&gate);
@@ -116,5 +116,5 @@ fn a_permit_dropped_by_a_panic_returns() {
     }));
     assert!(unwound.is_err());
     assert_eq!(gate.snapshot().in_flight, 0);
-    assert!(matches!(gate.arrive(Cost::Task, 0), Arrival::Admitted(_)));
+    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Admitted(_)));
 }

@@ -65,7 +65,7 @@ fn anything_at_once_ends_in_exact_quiescence() {
             0 => Cost::Bytes(1 + dice.roll(3000)),
             _ => Cost::Task,
         };
-        match (gate.arrive(cost, 10), dice.roll(4)) {
+        match (gate.arrive_now(&Ask::new(cost, 10)), dice.roll(4)) {
             (Arrival::Queued(waiting), 0) => drop(waiting),
             (Arrival::Queued(waiting), 1) => {
                 waiting.expire();

@@ -45,7 +45,7 @@ pub(crate) fn budget(permits: u32) -> Budget {
 
 /// An arrival that finds a permit free.
 pub(crate) fn admitted(gate: &Gate) -> Permit {
-    match gate.arrive(Cost::Task, 1) {
+    match gate.arrive_now(&Ask::new(Cost::Task, 1)) {
         Arrival::Admitted(permit) => permit,
         other => panic!("not admitted: {other:?}"),
     }
@@ -53,7 +53,7 @@ pub(crate) fn admitted(gate: &Gate) -> Permit {
 
 /// An arrival that finds none.
 pub(crate) fn queued(gate: &Gate, cost: Cost) -> Waiting {
-    match gate.arrive(cost, 1) {
+    match gate.arrive_now(&Ask::new(cost, 1)) {
         Arrival::Queued(waiting) => waiting,
         other => panic!("not queued: {other:?}"),
     }
@@ -66,7 +66,7 @@ pub(crate) fn wait(waiting: Waiting) -> Result<Permit, RejectReason> {
 
 /// An arrival that waits, if it must, and gets its permit in any case.
 pub(crate) fn admitted_in_the_end(gate: &Gate) -> Permit {
-    match gate.arrive(Cost::Task, 1) {
+    match gate.arrive_now(&Ask::new(Cost::Task, 1)) {
         Arrival::Admitted(permit) => permit,
         Arrival::Queued(waiting) => wait(waiting).expect("nothing ends this wait but a grant"),
         Arrival::Rejected(reason) => panic!("rejected: {reason:?}"),

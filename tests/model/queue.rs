@@ -172,7 +172,7 @@ fn two_arrivals_against_a_depth_of_one_are_one_queued_and_one_rejected() {
         let held = admitted(&gate);
         let threads = [(); 2].map(|()| {
             let gate = gate.clone();
-            thread::spawn(move || gate.arrive(Cost::Task, 1))
+            thread::spawn(move || gate.arrive_now(&Ask::new(Cost::Task, 1)))
         });
         let arrivals = threads.map(|thread| thread.join().expect("no panic"));
         drop(held);
@@ -205,7 +205,7 @@ fn a_drain_rejects_nobody_who_has_a_place() {
         let release = thread::spawn(move || drop(held));
         let arrival = {
             let gate = gate.clone();
-            thread::spawn(move || match gate.arrive(Cost::Task, 1) {
+            thread::spawn(move || match gate.arrive_now(&Ask::new(Cost::Task, 1)) {
                 Arrival::Admitted(permit) => drop(permit),
                 Arrival::Queued(waiting) => drop(wait(waiting).expect("it had its place")),
                 Arrival::Rejected(reason) => assert_eq!(reason, RejectReason::Draining),
@@ -216,7 +216,7 @@ fn a_drain_rejects_nobody_who_has_a_place() {
             thread.join().expect("no panic");
         }
         assert!(matches!(
-            gate.arrive(Cost::Task, 1),
+            gate.arrive_now(&Ask::new(Cost::Task, 1)),
             Arrival::Rejected(RejectReason::Draining)
         ));
         assert_at_rest(&gate, 1);

@@ -18,8 +18,8 @@ pub(crate) use port::{Port, within};
 #[tokio::test]
 async fn readiness_follows_the_phase_and_never_the_load() {
     let port = Port::open().await;
-    let permits: Vec<_> = (0..2).map(|_| port.gate.arrive(Cost::Task, 0)).collect();
-    let queued = port.gate.arrive(Cost::Task, 10);
+    let permits: Vec<_> = (0..2).map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 0))).collect();
+    let queued = port.gate.arrive_now(&Ask::new(Cost::Task, 10));
     assert!(matches!(queued, Arrival::Queued(_)), "the gate is full");
     for _ in 0..1000 {
         port.telemetry.metrics.rejected(RejectReason::QueueWait);
@@ -58,8 +58,8 @@ async fn liveness_tells_what_is_wrong() {
     *port.seen.trouble.lock().expect("not poisoned") = None;
 
     // A bug that closes the gate: its clock panics in the middle of a round.
-    let holding = [(); 2].map(|()| port.gate.arrive(Cost::Task, 0));
-    let queued = port.gate.arrive(Cost::Task, 0);
+    let holding = [(); 2].map(|()| port.gate.arrive_now(&Ask::new(Cost::Task, 0)));
+    let queued = port.gate.arrive_now(&Ask::new(Cost::Task, 0));
     CLOCK_BROKEN.set(true);
     drop(holding);
     CLOCK_BROKEN.set(false);
@@ -73,7 +73,7 @@ async fn liveness_tells_what_is_wrong() {
 #[tokio::test]
 async fn metrics_are_in_the_text_format_and_fresh() {
     let port = Port::open().await;
-    let Arrival::Admitted(permit) = port.gate.arrive(Cost::Task, 0) else {
+    let Arrival::Admitted(permit) = port.gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("a permit is free");
     };
     let metrics = port.ask(Method::GET, "/metrics").await;
@@ -98,7 +98,7 @@ async fn metrics_are_in_the_text_format_and_fresh() {
 #[tokio::test]
 async fn status_shows_the_gate_and_the_arithmetic() {
     let port = Port::open().await;
-    let arrivals: Vec<_> = (0..3).map(|_| port.gate.arrive(Cost::Task, 10)).collect();
+    let arrivals: Vec<_> = (0..3).map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 10))).collect();
     port.telemetry.metrics.rejected(RejectReason::QueueDepth);
     let answer = port.ask(Method::GET, "/status").await;
     assert_eq!(

@@ -1,6 +1,6 @@
 //! What a request is charged, in bytes of the backend's memory: exact integers.
 
-use crate::admission::{Budget, Decimal};
+use crate::admission::{Budget, Decimal, UNITS_PER_TASK};
 
 /// The least that anything is charged, in bytes, unless `memory_per_task` itself is less.
 pub const COST_FLOOR_BYTES: u64 = 1 << 10;
@@ -112,14 +112,22 @@ impl CostRule {
 impl Cost {
     /// The cost in units of a budget: at least one, at most all of them.
     pub fn units(&self, budget: &Budget) -> Result<u32, TooLarge> {
-        let (cost_bytes, budget_bytes) = (self.bytes, budget.bytes());
-        if self.oversize == Oversize::Reject && cost_bytes > budget_bytes {
-            return Err(TooLarge {
-                cost_bytes,
-                budget_bytes,
-            });
-        }
-        let floor = COST_FLOOR_BYTES.min(budget.memory_per_task());
-        Ok(budget.units_for(cost_bytes.max(floor)))
+        units(self.bytes, self.oversize, budget)
     }
+}
+
+/// A cost of so many bytes in units of a budget: at least one, at most all of them.
+pub fn units(bytes: u64, oversize: Oversize, budget: &Budget) -> Result<u32, TooLarge> {
+    if bytes == budget.memory_per_task() {
+        return Ok(UNITS_PER_TASK);
+    }
+    let budget_bytes = budget.bytes();
+    if oversize == Oversize::Reject && bytes > budget_bytes {
+        return Err(TooLarge {
+            cost_bytes: bytes,
+            budget_bytes,
+        });
+    }
+    let floor = COST_FLOOR_BYTES.min(budget.memory_per_task());
+    Ok(budget.units_for(bytes.max(floor)))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::codel::CodelRule;
-use super::super::refusal::Refusal;
+use super::super::reason::RejectReason;
 use super::super::request::Request;
 use super::super::settings::Discipline;
 use super::*;
@@ -110,7 +110,7 @@ fn a_debt_is_forgiven_by_the_rounds_that_others_went() {
                 rig.push(tenant);
             }
         }
-        (0..)
+        (0..10_000)
             .find(|_| rig.serve(QUANTUM) == debtor)
             .expect("its turn comes")
     };
@@ -161,7 +161,7 @@ fn the_last_one_is_served_however_long_it_waited() {
     rig.now += 5 * MILLI;
     assert!(matches!(
         rig.next().1,
-        Next::Refuse(Order::Fifo, Refusal::Codel)
+        Next::Refuse(Order::Fifo, RejectReason::Codel)
     ));
     let flow = rig.flow(1);
     while rig.ring.len() > 1 {

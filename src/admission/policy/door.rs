@@ -6,14 +6,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::class::Class;
 use super::super::drain_rate::DrainRate;
 use super::super::pressure;
-use super::super::refusal::Refusal;
+use super::super::reason::RejectReason;
 use super::super::request::{Attempt, Charge, Request, work};
 use super::super::retry_after::Pushback;
-use super::super::scheduler::{Order, Waiter};
 use super::super::service_time::Quantiles;
 use super::super::settings::Switch;
+use super::super::waiter::{Order, Waiter};
 use super::{Policy, Room, Verdict};
 
 impl<W: Waiter> Policy<W> {
@@ -23,7 +24,7 @@ impl<W: Waiter> Policy<W> {
             && let Err(wait) = buckets.try_take(now, tenant)
         {
             let pushback = Pushback::not_before(wait, &mut self.chance);
-            return Verdict::Reject(Refusal::TenantRate, pushback);
+            return Verdict::Reject(RejectReason::TenantRate, pushback);
         }
         let expired = request.deadline.is_some_and(|deadline| deadline <= now);
         let at = self.place(request.class);
@@ -41,10 +42,10 @@ impl<W: Waiter> Policy<W> {
         let flow = self.classes[at].flow_of(request);
         let predicted = self.predict(at, request, flow, room);
         let refusal = if expired {
-            Some(Refusal::Expired)
+            Some(RejectReason::Expired)
         } else if doomed {
             // Hardly anybody was ever served in what is left to it, even at once.
-            Some(Refusal::Doomed)
+            Some(RejectReason::Doomed)
         } else {
             self.refusal(now, request, (at, flow), predicted, room)
         };
@@ -55,16 +56,21 @@ impl<W: Waiter> Policy<W> {
     }
 
     /// When to come back, for whom the policy has let go after it waited.
-    pub fn pushback_for(&mut self, request: &Request, refusal: Refusal, room: Room) -> Pushback {
+    pub fn pushback_for(
+        &mut self,
+        request: &Request,
+        refusal: RejectReason,
+        room: Room,
+    ) -> Pushback {
         let at = self.place(request.class);
         let flow = self.classes[at].flow_of(request);
         let predicted = self.predict(at, request, flow, room);
         self.pushback(refusal, predicted)
     }
 
-    fn pushback(&mut self, refusal: Refusal, predicted: Option<Duration>) -> Pushback {
+    fn pushback(&mut self, refusal: RejectReason, predicted: Option<Duration>) -> Pushback {
         let pushback = Pushback::spread(predicted.unwrap_or_default(), &mut self.chance);
-        if refusal == Refusal::RetryBudget {
+        if refusal == RejectReason::RetryBudget {
             pushback.never()
         } else {
             pushback
@@ -108,21 +114,21 @@ impl<W: Waiter> Policy<W> {
         (at, flow): (usize, u32),
         predicted: Option<Duration>,
         room: Room,
-    ) -> Option<Refusal> {
+    ) -> Option<RejectReason> {
         if request.attempt == Attempt::Retry
             && let Some(limits) = self.settings.retries
             && !self
                 .retries
                 .try_retry(self.since_start(now), self.first_attempts, limits)
         {
-            return Some(Refusal::RetryBudget);
+            return Some(RejectReason::RetryBudget);
         }
         if let Some(predicted) = predicted {
             if self.is_doomed(now, request, at, predicted, |known| known.p50) {
-                return Some(Refusal::Doomed);
+                return Some(RejectReason::Doomed);
             }
             if self.is_cut_off(request, at, room) {
-                return Some(Refusal::ClassShare);
+                return Some(RejectReason::ClassShare);
             }
         }
         let share = u64::from(room.limit) * u64::from(self.classes[at].settings.weight)
@@ -130,11 +136,11 @@ impl<W: Waiter> Policy<W> {
         if let Some(ramp) = self.classes[at].settings.ramp {
             let queued = Self::living(self.classes[at].units(), self.len(), room);
             if ramp.is_refused(queued, share, &mut self.chance) {
-                return Some(Refusal::QueueFull);
+                return Some(RejectReason::QueueDepth);
             }
         }
         if self.settings.tenants.is_some() && self.classes[at].is_hogged_by(request, flow, share) {
-            return Some(Refusal::TenantShare);
+            return Some(RejectReason::TenantShare);
         }
         None
     }
@@ -168,7 +174,7 @@ impl<W: Waiter> Policy<W> {
         let Some(rate) = self.drain.per_second(room.limit, p50) else {
             return false;
         };
-        let queued = self.classes.iter().map(|class| class.units()).sum();
+        let queued = self.classes.iter().map(Class::units).sum();
         let wait = DrainRate::wait(Self::living(queued, self.len(), room), rate);
         let overload = pressure::overload(wait, self.classes[at].max_wait());
         let importance = self.classes[at].settings.importance;

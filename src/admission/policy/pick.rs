@@ -17,8 +17,8 @@ use super::super::class::Seat;
 use super::super::flow::Next;
 use super::super::micros;
 use super::super::request::{Attempt, Charge, ClassId, Queued, work};
-use super::super::scheduler::{Order, Waiter};
 use super::super::units::UNITS_PER_TASK;
+use super::super::waiter::{Order, Waiter};
 use super::{Blocked, Policy, Turn};
 
 /// What a class has to say.

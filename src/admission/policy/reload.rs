@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
-use super::super::scheduler::Waiter;
 use super::super::settings::Settings;
+use super::super::waiter::Waiter;
 use super::Policy;
 
 impl<W: Waiter> Policy<W> {

@@ -56,7 +56,7 @@ struct Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Granted,
-    Refused(Refusal),
+    Refused(RejectReason),
 }
 
 impl Gate {
@@ -192,9 +192,9 @@ impl Gate {
                     client.1.set(false);
                     let expired = request.deadline.is_some_and(|deadline| deadline <= at);
                     let refusal = if expired {
-                        Refusal::Expired
+                        RejectReason::Expired
                     } else {
-                        Refusal::QueueWait
+                        RejectReason::QueueWait
                     };
                     self.ended(number, Fate::Refused(refusal));
                 }

@@ -8,7 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::admission::RejectReason;
+use crate::admission::{ClassId, Pushback, RejectReason};
+use crate::gate::Rejected;
 use crate::proxy::Shared;
 use crate::proxy::answer::error::ProxyError;
 use crate::proxy::answer::numbers;
@@ -16,7 +17,7 @@ use crate::proxy::answer::words::RefusalWords;
 use crate::proxy::forward::held_body::{BodyError, HeldBody};
 use crate::proxy::head::check::Refusal;
 use crate::proxy::head::classify::is_grpc;
-use crate::proxy::settings::{Reject, RetryAfter};
+use crate::proxy::settings::{RetryAfter, Settings};
 use crate::telemetry::Rule;
 
 const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
@@ -122,12 +123,14 @@ fn accepts_json(accept: &HeaderValue) -> bool {
 /// four minutes, and nothing allocated: `fields` are the request's, whose room is used again.
 pub(in crate::proxy) fn rejected(
     shared: &Shared,
-    settings: &Reject,
+    settings: &Settings,
     dialect: Dialect,
-    reason: RejectReason,
+    (class, rejected): (ClassId, Rejected),
     fields: HeaderMap,
 ) -> Response<ResponseBody> {
-    let status = reject_status(settings, reason);
+    let Rejected { reason, pushback } = rejected;
+    let status = reject_status(settings, class, reason);
+    let settings = &settings.reject;
     let words = RejectWords::of(reason);
     let mut response = if dialect.is_grpc {
         let code = match reason {
@@ -143,13 +146,22 @@ pub(in crate::proxy) fn rejected(
     let headers = response.headers_mut();
     headers.insert(REASON, words.label.clone());
     headers.insert(PROXY_STATUS, words.proxy_status.clone());
-    let wait = match settings.retry_after {
-        RetryAfter::Fixed(wait) => wait.as_secs(),
-        RetryAfter::Auto => shared.retry_after_seconds(),
+    let known = match (settings.retry_after, pushback) {
+        // Whose own bucket is empty knows best when it has a token again.
+        (RetryAfter::Fixed(wait), _) if reason != RejectReason::TenantRate => Err(wait.as_secs()),
+        (_, Some(pushback)) => Ok(pushback),
+        (RetryAfter::Fixed(wait), None) => Err(wait.as_secs()),
+        (RetryAfter::Auto, None) => Err(shared.retry_after_seconds()),
     };
-    headers.insert(RETRY_AFTER, numbers::value(wait));
+    let seconds = known.map_or_else(|seconds| seconds, Pushback::seconds);
+    headers.insert(RETRY_AFTER, numbers::value(seconds));
     if dialect.is_grpc {
-        headers.insert(GRPC_PUSHBACK, numbers::thousands(wait));
+        let millis = match pushback.map(Pushback::grpc_millis) {
+            Some(never @ ..0) => HeaderValue::from(never),
+            Some(millis) if known.is_ok() => HeaderValue::from(millis),
+            Some(_) | None => numbers::thousands(seconds),
+        };
+        headers.insert(GRPC_PUSHBACK, millis);
     }
     for (name, value) in &settings.headers {
         headers.insert(name, value.clone());
@@ -161,11 +173,16 @@ pub(in crate::proxy) fn rejected(
 }
 
 /// The HTTP status of a reject.
-fn reject_status(settings: &Reject, reason: RejectReason) -> StatusCode {
-    if reason.is_capacity() {
-        settings.status
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+fn reject_status(settings: &Settings, class: ClassId, reason: RejectReason) -> StatusCode {
+    match reason {
+        RejectReason::TenantRate => StatusCode::TOO_MANY_REQUESTS,
+        RejectReason::Oversize => StatusCode::PAYLOAD_TOO_LARGE,
+        RejectReason::Draining | RejectReason::Internal => StatusCode::SERVICE_UNAVAILABLE,
+        _ => {
+            let statuses = &settings.statuses;
+            let status = statuses.get(usize::from(class.0));
+            status.copied().unwrap_or(settings.reject.status)
+        }
     }
 }
 
@@ -355,6 +372,41 @@ impl RejectWords {
                 "expired",
                 "the deadline passed before there was room",
                 "connection_limit_reached"
+            ),
+            RejectReason::Doomed => reject_words!(
+                "doomed",
+                "the deadline would pass before an answer",
+                "connection_limit_reached"
+            ),
+            RejectReason::Codel => reject_words!(
+                "codel",
+                "the queue does not empty, and it waited longer than others had to",
+                "connection_limit_reached"
+            ),
+            RejectReason::ClassShare => reject_words!(
+                "class_share",
+                "more important requests need the room",
+                "connection_limit_reached"
+            ),
+            RejectReason::TenantShare => reject_words!(
+                "tenant_share",
+                "this tenant has its share of the queue",
+                "connection_limit_reached"
+            ),
+            RejectReason::TenantRate => reject_words!(
+                "tenant_rate",
+                "this tenant sends more per second than it may",
+                "http_request_denied"
+            ),
+            RejectReason::RetryBudget => reject_words!(
+                "retry_budget",
+                "there have been enough retries",
+                "connection_limit_reached"
+            ),
+            RejectReason::Oversize => reject_words!(
+                "oversize",
+                "the request costs more than the whole budget",
+                "http_request_denied"
             ),
             RejectReason::Draining => reject_words!(
                 "draining",

@@ -52,6 +52,8 @@ pub(in crate::proxy) struct Exchange {
     cancel_grace: Duration,
     /// The response has ended before the rest of an upload that is all there was written.
     is_flushing: bool,
+    /// It was served to its end: how long it took tells how fast the backend is.
+    is_served: bool,
 }
 
 impl Exchange {
@@ -64,6 +66,7 @@ impl Exchange {
             record: Some(record),
             cancel_grace,
             is_flushing: false,
+            is_served: false,
         }
     }
 
@@ -160,6 +163,7 @@ impl Exchange {
     /// unless its upload is still open (hyper would neither finish nor close it: hyper#4176).
     pub(in crate::proxy) fn complete(mut self) {
         let ended = self.record().finish(Outcome::Served);
+        self.is_served = true;
         if self.is_upload_over() {
             self.upload = None;
             match std::mem::replace(&mut self.link, Link::None) {
@@ -219,7 +223,10 @@ impl Drop for Exchange {
     /// Ends what is still open towards the backend, and returns the permit once it has ended.
     fn drop(&mut self) {
         drop(self.record.take());
-        let permit = self.permit.take();
+        let mut permit = self.permit.take();
+        if let Some(permit) = permit.as_mut().filter(|_| !self.is_served) {
+            permit.cut();
+        }
         let link = match std::mem::replace(&mut self.link, Link::None) {
             Link::Http1(connection) if connection.ends_by_drop() => Link::None,
             link => link,

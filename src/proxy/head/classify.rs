@@ -43,6 +43,11 @@ impl HeadClassifier {
         &self.classifier
     }
 
+    /// The name of a field.
+    pub(in crate::proxy) fn name(&self, field: FieldId) -> &HeaderName {
+        &self.names[usize::from(field.0)]
+    }
+
     /// The fields of a head.
     #[must_use]
     pub fn fields<'a>(&'a self, head: &'a request::Parts) -> HeadFields<'a> {

@@ -1,28 +1,65 @@
-//! The deadline that a gRPC call brings with it (gRPC over HTTP/2, "Timeout"): how long its client
-//! waits, and what of that is left for the backend. Pure.
+//! The deadlines that a request brings with it, passed on with what is left of them. Pure.
+//!
+//! Each field that states a time says after a wait how much less it is, in the way that its client
+//! wrote it. What could not be read stays as it is: the backend may understand it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::admission::classify::{GRPC_UNITS, grpc_timeout};
+use super::classify::{HeadClassifier, is_grpc};
+use crate::admission::classify::{Alone, GRPC_UNITS, grpc_timeout, timeout};
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-
-/// When the client of a call that arrived then gives up. `None` if it does not say so, or not so
-/// that it could be understood: then the backend sees what it said.
-pub(in crate::proxy) fn of(headers: &HeaderMap, arrived: Instant) -> Option<Instant> {
-    let mut values = headers.get_all(GRPC_TIMEOUT).iter();
-    let timeout = grpc_timeout(values.next()?.as_bytes())?;
-    if values.next().is_some() {
-        return None;
+/// Takes the wait off every time that a head states.
+pub(in crate::proxy) fn pass_on(
+    headers: &mut HeaderMap,
+    classifier: &HeadClassifier,
+    waited: Duration,
+) {
+    let hints = classifier.classifier().hints();
+    if let Some(field) = hints.grpc_timeout.filter(|_| is_grpc(headers)) {
+        shorten(headers, classifier.name(field), |value| {
+            let left = grpc_timeout(value)?.saturating_sub(waited);
+            Some(show(left))
+        });
     }
-    arrived.checked_add(timeout)
+    for (field, alone) in &hints.deadline {
+        shorten(headers, classifier.name(*field), |value| {
+            let left = timeout(value, *alone)?.saturating_sub(waited);
+            let has_unit = value.last().is_some_and(u8::is_ascii_alphabetic);
+            Some(show_plainly(
+                left,
+                if has_unit { None } else { Some(*alone) },
+            ))
+        });
+    }
 }
 
-/// Tells the backend what is left.
-pub(in crate::proxy) fn forward(headers: &mut HeaderMap, left: Duration) {
-    headers.insert(GRPC_TIMEOUT, show(left));
+/// Replaces a field that is there once and can be read.
+fn shorten(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    shorter: impl Fn(&[u8]) -> Option<HeaderValue>,
+) {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return;
+    };
+    if let Some(value) = shorter(value.as_bytes()) {
+        headers.insert(name.clone(), value);
+    }
+}
+
+/// Rounded down, and never nothing: a millisecond, or whole seconds where more than one is left.
+fn show_plainly(left: Duration, alone: Option<Alone>) -> HeaderValue {
+    let millis = left.as_millis().max(1);
+    let text = match alone {
+        None => format!("{millis}ms"),
+        Some(Alone::Millis) => millis.to_string(),
+        Some(Alone::Seconds) if millis >= 1000 => (millis / 1000).to_string(),
+        Some(Alone::Seconds) => format!("0.{millis:03}"),
+    };
+    HeaderValue::try_from(text).expect("digits, a point and letters")
 }
 
 /// In the finest unit whose digits suffice, rounded down: never more than is left.
@@ -45,14 +82,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_taken_from_one_field_only() {
-        let now = Instant::now();
-        let mut headers = HeaderMap::new();
-        assert_eq!(of(&headers, now), None);
-        headers.append(GRPC_TIMEOUT, HeaderValue::from_static("250m"));
-        assert_eq!(of(&headers, now), Some(now + Duration::from_millis(250)));
-        headers.append(GRPC_TIMEOUT, HeaderValue::from_static("1S"));
-        assert_eq!(of(&headers, now), None);
+    fn what_a_client_wrote_keeps_its_form() {
+        let shown = |millis, alone| {
+            let value = show_plainly(Duration::from_millis(millis), alone);
+            value.to_str().expect("text").to_owned()
+        };
+        assert_eq!(shown(250, None), "250ms");
+        assert_eq!(shown(250, Some(Alone::Millis)), "250");
+        assert_eq!(shown(2999, Some(Alone::Seconds)), "2");
+        assert_eq!(shown(250, Some(Alone::Seconds)), "0.250");
+        assert_eq!(shown(0, Some(Alone::Millis)), "1");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Each worker has a shard of its own and looks there first. Busy and idle connections of all
 //! shards together never exceed the permits, so that a backend that serves one connection per
 //! process is never starved by idle ones: at the bound, a worker takes an idle connection off
-//! another's shard rather than open one more.
+//! another's shard rather than open one more. Where requests cost less than a permit, or pass in
+//! the shadow, there may be as many as requests in flight.
 
 use std::io;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout};
 
+use crate::gate::Gate;
 use crate::proxy::answer::error::ProxyError;
 use crate::proxy::settings::Settings;
 use crate::proxy::upstream::{Http1, Http2, Stream, connect_http1, connect_http2};
@@ -29,8 +31,8 @@ pub(in crate::proxy) struct Pool {
     shards: Vec<Shard>,
     /// Connections open, busy and idle.
     open: AtomicUsize,
-    /// How many may be.
-    limit: AtomicUsize,
+    /// How many may be is as many as permits, or requests that hold one.
+    gate: Gate,
     /// A connection was put back or closed.
     freed: Notify,
     metrics: Arc<Metrics>,
@@ -70,19 +72,25 @@ impl Drop for Room {
 }
 
 impl Pool {
-    pub(in crate::proxy) fn new(workers: usize, limit: usize, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::proxy) fn new(workers: usize, gate: Gate, metrics: Arc<Metrics>) -> Self {
         Self {
             shards: (0..workers).map(|_| Shard::default()).collect(),
             open: AtomicUsize::new(0),
-            limit: AtomicUsize::new(limit),
+            gate,
             freed: Notify::new(),
             metrics,
         }
     }
 
-    /// Sets how many connections may be open; idle ones above it are closed.
-    pub(in crate::proxy) fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Release);
+    /// How many connections may be open.
+    fn limit(&self) -> usize {
+        let (permits, in_flight) = self.gate.occupancy();
+        permits.max(in_flight) as usize
+    }
+
+    /// Closes idle connections above the limit, which has become smaller.
+    pub(in crate::proxy) fn shrink(&self) {
+        let limit = self.limit();
         for shard in &self.shards {
             let mut idle = shard.idle.lock().expect("nothing panics under it");
             while self.open.load(Ordering::Acquire) > limit && idle.pop().is_some() {}
@@ -137,7 +145,7 @@ impl Pool {
 
     /// Puts a connection whose exchange is over on the worker's shard.
     pub(in crate::proxy) fn put_back(&self, worker: usize, mut connection: Http1, now: Instant) {
-        if self.open.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire) {
+        if self.open.load(Ordering::Acquire) > self.limit() {
             return;
         }
         connection.is_reused = true;
@@ -265,7 +273,7 @@ impl Pool {
     }
 
     fn try_room(self: &Arc<Self>) -> Option<Room> {
-        let limit = self.limit.load(Ordering::Acquire);
+        let limit = self.limit();
         self.open
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
                 (open < limit).then_some(open + 1)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use weir::admission::{
-    Charge, ClassId, Policy, Queued, Refusal, Room, Sample, Settings, TenantKey, Turn,
+    Charge, ClassId, Policy, Queued, RejectReason, Room, Sample, Settings, TenantKey, Turn,
     UNITS_PER_TASK, Verdict, Waiter,
 };
 
@@ -160,7 +160,7 @@ impl Server for Weir {
                 Action::Wait(Some(self.queue(client, asked, now, predicted)))
             }
             Verdict::Reject(refusal, _) => {
-                if refusal == Refusal::Doomed {
+                if refusal == RejectReason::Doomed {
                     self.follow(id, request, now);
                 }
                 Action::Refuse(refusal.label())

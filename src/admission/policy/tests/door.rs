@@ -25,7 +25,7 @@ fn before(gate: &Gate, millis: u32) -> Request {
     }
 }
 
-fn refusal(gate: &Gate, number: usize) -> Option<Refusal> {
+fn refusal(gate: &Gate, number: usize) -> Option<RejectReason> {
     match gate.fate(number) {
         Some(Fate::Refused(refusal)) => Some(refusal),
         Some(Fate::Granted) | None => None,
@@ -47,7 +47,7 @@ fn doomed_work_is_refused_at_the_door() {
     // Two are ahead: about 200 ms, by 1.25, and 100 ms of its own.
     let late = before(&gate, 330);
     let late = gate.send(late, 100 * MILLI);
-    assert_eq!(refusal(&gate, late), Some(Refusal::Doomed));
+    assert_eq!(refusal(&gate, late), Some(RejectReason::Doomed));
     let in_time = before(&gate, 450);
     let in_time = gate.send(in_time, 100 * MILLI);
     gate.pass(Duration::from_secs(1));
@@ -59,7 +59,7 @@ fn with_a_permit_free_only_the_hopeless_are_doomed() {
     let mut gate = measured(doom(), 1);
     let hopeless = before(&gate, 50);
     let hopeless = gate.send(hopeless, 100 * MILLI);
-    assert_eq!(refusal(&gate, hopeless), Some(Refusal::Doomed));
+    assert_eq!(refusal(&gate, hopeless), Some(RejectReason::Doomed));
     let tight = before(&gate, 110);
     let tight = gate.send(tight, 100 * MILLI);
     assert_eq!(gate.fate(tight), Some(Fate::Granted));
@@ -74,9 +74,9 @@ fn nothing_is_doomed_before_it_is_measured() {
     assert_eq!(gate.fate(tight), None, "it waits");
     let gone = before(&gate, 0);
     let gone = gate.send(gone, MILLI);
-    assert_eq!(refusal(&gate, gone), Some(Refusal::Expired));
+    assert_eq!(refusal(&gate, gone), Some(RejectReason::Expired));
     gate.pass(2 * MILLI);
-    assert_eq!(refusal(&gate, tight), Some(Refusal::Expired));
+    assert_eq!(refusal(&gate, tight), Some(RejectReason::Expired));
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn retries_beyond_the_budget_are_refused_while_others_wait() {
         .collect();
     assert_eq!(
         refused,
-        vec![Refusal::RetryBudget; 10],
+        vec![RejectReason::RetryBudget; 10],
         "a fifth of a hundred waits"
     );
-    let Verdict::Reject(Refusal::RetryBudget, pushback) =
+    let Verdict::Reject(RejectReason::RetryBudget, pushback) =
         gate.policy.arrive(gate.now, &retry(), gate.room())
     else {
         panic!("the budget is empty")
@@ -131,7 +131,7 @@ fn the_unimportant_are_cut_first() {
     let mut gate = measured(settings, 1);
     let refused = |gate: &mut Gate, place| {
         let number = gate.send(of_class(place), 100 * MILLI);
-        refusal(gate, number) == Some(Refusal::ClassShare)
+        refusal(gate, number) == Some(RejectReason::ClassShare)
     };
     let mut first = [None; 3];
     for _ in 0..20 {
@@ -164,7 +164,7 @@ fn a_full_queue_refuses_by_chance_before_it_refuses_all() {
     let refused = |from: usize, to: usize| {
         numbers[from..to]
             .iter()
-            .filter(|n| refusal(&gate, **n) == Some(Refusal::QueueFull))
+            .filter(|n| refusal(&gate, **n) == Some(RejectReason::QueueDepth))
             .count()
     };
     assert_eq!(refused(0, 30), 0, "ten run and twenty wait");
@@ -197,7 +197,7 @@ fn no_tenant_has_more_than_half_of_a_long_queue_while_others_wait() {
     let other = gate.send(of(2), MILLI);
     assert_eq!(refusal(&gate, other), None);
     let more = gate.send(of(1), MILLI);
-    assert_eq!(refusal(&gate, more), Some(Refusal::TenantShare));
+    assert_eq!(refusal(&gate, more), Some(RejectReason::TenantShare));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_tenant_beyond_its_rate_is_told_when_to_come_back() {
             .map(|n| refusal(&gate, n)),
         [None; 2]
     );
-    let Verdict::Reject(Refusal::TenantRate, pushback) =
+    let Verdict::Reject(RejectReason::TenantRate, pushback) =
         gate.policy.arrive(gate.now, &request, gate.room())
     else {
         panic!("the burst is over")
@@ -248,7 +248,7 @@ fn a_standing_queue_lets_go_of_the_oldest_but_never_of_the_last() {
     }
     let codel = flood
         .iter()
-        .filter(|n| refusal(&gate, **n) == Some(Refusal::Codel))
+        .filter(|n| refusal(&gate, **n) == Some(RejectReason::Codel))
         .count();
     assert!(codel > 100, "{codel} of 200 at five times the capacity");
     gate.pass(Duration::from_secs(2));

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::super::scheduler::{Entry, Order, Pick, Scheduler};
 use super::super::super::settings::{Discipline, MaxWait};
+use super::super::super::waiter::{Entry, Order, Pick, Scheduler};
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl Pair {
                 }
                 said
             }
-            Turn::Refuse(entry, Refusal::QueueWait) => Said::Expired(entry.waiter.0),
+            Turn::Refuse(entry, RejectReason::QueueWait) => Said::Expired(entry.waiter.0),
             Turn::Refuse(_, other) => panic!("refused for {other:?}"),
             Turn::Hold { until } => {
                 assert!(until > self.now);
@@ -163,7 +163,7 @@ proptest! {
         let now = Instant::now();
         let mut policy = Policy::<Client>::new(Settings::default(), now);
         for _ in 0..served {
-            policy.observed(now, ClassId(0), 1, 9 * MILLI, Sample::Served);
+            policy.observed(now, ClassId(0), 1, 9 * MILLI, Sample::Served, 1);
         }
         prop_assert!(!policy.asks_everybody());
         let request = Request { units, ..Request::default() };

@@ -70,11 +70,11 @@ fn enforced(settings: &Settings, permits: u32, trace: &[Sent]) -> Vec<u64> {
         gate.send(request, Duration::from_micros(sent.4));
     }
     gate.pass(Duration::from_secs(3600));
-    let mut counts = vec![0; classes * Refusal::ALL.len()];
+    let mut counts = vec![0; classes * RejectReason::ALL.len()];
     for (_, number, fate) in &gate.events {
         if let Fate::Refused(refusal) = fate {
             let class = usize::from(class_of[*number]);
-            counts[class * Refusal::ALL.len() + *refusal as usize] += 1;
+            counts[class * RejectReason::ALL.len() + *refusal as usize] += 1;
         }
     }
     counts
@@ -83,7 +83,7 @@ fn enforced(settings: &Settings, permits: u32, trace: &[Sent]) -> Vec<u64> {
 /// The same of the shadow, beside a gate that lets everything pass.
 fn shadowed(settings: &Settings, permits: u32, trace: &[Sent]) -> Vec<u64> {
     let start = Instant::now();
-    let mut shadow = Shadow::new(settings.clone(), permits * UNITS_PER_TASK, start);
+    let mut shadow = Shadow::new(settings.clone(), true, permits * UNITS_PER_TASK, start);
     let mut ends = std::collections::BTreeMap::new();
     let mut now = start;
     let finish = |shadow: &mut Shadow, ends: &mut BTreeMap<_, _>, until: Option<Instant>| {
@@ -106,7 +106,7 @@ fn shadowed(settings: &Settings, permits: u32, trace: &[Sent]) -> Vec<u64> {
     shadow.advance(now + Duration::from_secs(3600));
     let classes = 0..u8::try_from(settings.classes.len()).expect("few");
     classes
-        .flat_map(|class| Refusal::ALL.map(|refusal| shadow.refused(ClassId(class), refusal)))
+        .flat_map(|class| RejectReason::ALL.map(|refusal| shadow.refused(ClassId(class), refusal)))
         .collect()
 }
 
@@ -124,7 +124,7 @@ proptest! {
 #[test]
 fn everything_that_passed_is_forgotten_in_the_end() {
     let start = Instant::now();
-    let mut shadow = Shadow::new(Settings::default(), 1024, start);
+    let mut shadow = Shadow::new(Settings::default(), true, 1024, start);
     let mut now = start;
     for _ in 0..1000 {
         let passages: Vec<_> = (0..5)
@@ -137,7 +137,7 @@ fn everything_that_passed_is_forgotten_in_the_end() {
     }
     shadow.advance(now + Duration::from_secs(60));
     // 50 a second where 50 are served with one permit; of five at once, none waits for a second.
-    let refused: u64 = Refusal::ALL
+    let refused: u64 = RejectReason::ALL
         .map(|refusal| shadow.refused(ClassId(0), refusal))
         .iter()
         .sum();
