@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
-use weir::admission::{Budget, Order};
-use weir::gate::{Arrival, Bounds, Cost, Gate, Permit, Strategy, Waiting};
+use weir::admission::{Budget, Discipline};
+use weir::gate::{Arrival, Ask, Cost, Gate, Permit, Rules, Strategy, Waiting};
 
 /// Hand-overs from thread to thread in one round.
 const HAND_OVERS: u64 = 50_000;
@@ -24,15 +24,13 @@ const ROUNDS: u32 = 9;
 const TICKETS: u32 = 1_000_000;
 
 fn gate(permits: u32, strategy: Strategy) -> Gate {
-    let bounds = Bounds {
+    let rules = Rules {
         strategy,
-        max_wait: Duration::from_secs(3600),
-        max_depth: 0,
         max_bytes: 1 << 39,
-        order: Order::Fifo,
+        ..Rules::of_one_class(Duration::from_secs(3600), Discipline::Fifo)
     };
     let budget = Budget::of_permits(permits).expect("at least one permit");
-    Gate::new(budget, bounds)
+    Gate::new(budget, rules)
 }
 
 fn admitted(gate: &Gate) -> Permit {
@@ -84,7 +82,12 @@ fn one_thread(criterion: &mut Criterion) {
     let full = gate(1, Strategy::Immediate);
     let held = admitted(&full);
     group.bench_function("reject", |bencher| {
-        bencher.iter(|| assert!(matches!(full.arrive_now(&Ask::new(Cost::Task, 1)), Arrival::Rejected(_))));
+        bencher.iter(|| {
+            assert!(matches!(
+                full.arrive_now(&Ask::new(Cost::Task, 1)),
+                Arrival::Rejected(_)
+            ))
+        });
     });
     drop(held);
     let busy = gate(1, Strategy::Queue);

@@ -1,11 +1,14 @@
-//! What weir itself does per request besides the gate and the head: counts and the scheduler.
+//! What weir itself does per request besides the gate and the head: counts and the policy.
 //!
 //! `cargo bench --bench request` runs all of it in about a quarter of a minute.
 
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir::admission::{Entry, Order, Outcome, Pick, RejectReason, Scheduler, Waiter};
+use weir::admission::{
+    ClassSettings, Discipline, Outcome, Policy, Queued, RejectReason, Request, Sample, Settings,
+    Turn, Waiter,
+};
 use weir::telemetry::{Source, Telemetry, WaitEnd};
 
 fn counts(criterion: &mut Criterion) {
@@ -34,6 +37,7 @@ fn counts(criterion: &mut Criterion) {
     group.finish();
 }
 
+#[derive(Debug)]
 struct Present;
 
 impl Waiter for Present {
@@ -42,28 +46,46 @@ impl Waiter for Present {
     }
 }
 
-/// One arrival and one grant at a steady depth.
-fn scheduler(criterion: &mut Criterion) {
+/// One who is queued, one who is granted, and one who is done, at a steady depth.
+fn policy(criterion: &mut Criterion) {
     let now = Instant::now();
-    let entry = || Entry {
-        waiter: Present,
-        units: 1024,
-        arrived: now,
-        deadline: now + Duration::from_secs(1),
+    let took = Duration::from_millis(50);
+    let entry = || {
+        Queued::new(
+            Present,
+            Request::default(),
+            now,
+            now + Duration::from_secs(1),
+        )
     };
-    let mut group = criterion.benchmark_group("scheduler");
+    let mut group = criterion.benchmark_group("policy");
     group.throughput(Throughput::Elements(1));
-    for (order, name) in [(Order::Fifo, "fifo"), (Order::Lifo, "lifo")] {
+    for (discipline, name) in [(Discipline::Fifo, "fifo"), (Discipline::Lifo, "lifo")] {
         for depth in [10, 100_000] {
-            let mut scheduler = Scheduler::default();
-            (0..depth).for_each(|_| scheduler.push(entry()));
-            group.bench_function(format!("push, pick, {name}, {depth} waiting"), |bencher| {
-                bencher.iter(|| {
-                    scheduler.push(entry());
-                    let pick = scheduler.pick(now, order, 1024, 10_240);
-                    assert!(matches!(pick, Pick::Grant(_, 1024)));
-                });
-            });
+            let class = ClassSettings {
+                discipline,
+                ..ClassSettings::default()
+            };
+            let settings = Settings {
+                classes: vec![class],
+                ..Settings::default()
+            };
+            let mut policy = Policy::new(settings, now);
+            (0..depth).for_each(|_| policy.push(entry()));
+            group.bench_function(
+                format!("push, pick, finished, {name}, {depth} waiting"),
+                |bencher| {
+                    bencher.iter(|| {
+                        policy.push(entry());
+                        match policy.pick(now, 1024, 10_240) {
+                            Turn::Grant(_, charge) => {
+                                policy.finished(now, charge, took, Sample::Served);
+                            }
+                            other => panic!("{other:?}"),
+                        }
+                    });
+                },
+            );
         }
     }
     group.finish();
@@ -76,6 +98,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    targets = counts, scheduler
+    targets = counts, policy
 }
 criterion_main!(timed);

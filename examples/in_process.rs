@@ -8,13 +8,13 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use weir::admission::{Budget, Decimal, RejectReason};
-use weir::gate::{Bounds, Cost, Gate};
+use weir::admission::{Budget, Decimal, Discipline, RejectReason};
+use weir::gate::{Cost, Gate, Rejected, Rules};
 
 const MIB: u64 = 1 << 20;
 
 /// Renders a page, say. What it allocates is what the permit stands for.
-async fn work(gate: &Gate) -> Result<usize, RejectReason> {
+async fn work(gate: &Gate) -> Result<usize, Rejected> {
     let permit = gate.admit(Cost::Task).await?;
     let page = vec![1_u8; 16 << 20];
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -29,11 +29,8 @@ async fn work(gate: &Gate) -> Result<usize, RejectReason> {
 async fn main() {
     let safety_factor = "0.8".parse::<Decimal>().expect("a decimal");
     let budget = Budget::new(64 * MIB, 16 * MIB, safety_factor).expect("at least one permit");
-    let bounds = Bounds {
-        max_wait: Duration::from_millis(250),
-        ..Bounds::default()
-    };
-    let gate = Gate::new(budget, bounds);
+    let rules = Rules::of_one_class(Duration::from_millis(250), Discipline::Fifo);
+    let gate = Gate::new(budget, rules);
     println!("permits: {}", gate.snapshot().permit_limit);
 
     let mut jobs = JoinSet::new();
@@ -46,8 +43,8 @@ async fn main() {
     while let Some(job) = jobs.join_next().await {
         match job.expect("no job panics") {
             Ok(_) => served += 1,
-            Err(reason) => {
-                assert_eq!(reason, RejectReason::QueueWait);
+            Err(rejected) => {
+                assert_eq!(rejected.reason, RejectReason::QueueWait);
                 rejected += 1;
             }
         }

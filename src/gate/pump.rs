@@ -221,13 +221,14 @@ impl Core {
         let coming = u32::try_from(queue.receiver.len()).unwrap_or(u32::MAX);
         let room = self.room(coming.saturating_add(1));
         match queue.policy.arrive(now, &entry.request, room) {
-            Verdict::Admit(charge) => match self.try_permit(charge.units(), now) {
-                Some(permit) => self.grant(queue, answers, now, entry, permit, charge),
-                None => {
+            Verdict::Admit(charge) => {
+                if let Some(permit) = self.try_permit(charge.units(), now) {
+                    self.grant(queue, answers, now, entry, permit, charge);
+                } else {
                     queue.policy.undo(charge);
                     queue.policy.push(entry);
                 }
-            },
+            }
             Verdict::Queue(_) if queue.strategy == Strategy::Immediate => {
                 self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
             }

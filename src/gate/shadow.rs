@@ -80,12 +80,11 @@ impl Core {
         let request = ask.request(units);
         self.send(Message::Passed(id, now, request));
         // More than all the memory there is can pass: then what is over is not reckoned.
-        let units = match self.held.try_add(u64::from(units), 0, u64::MAX) {
-            Ok(()) => units,
-            Err(_) => {
-                self.held.add(1);
-                1
-            }
+        let units = if self.held.try_add(u64::from(units), 0, u64::MAX).is_ok() {
+            units
+        } else {
+            self.held.add(1);
+            1
         };
         self.pump_at(Some(now));
         self.permit(units, now, Right::Passed(id))

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use weir::admission::{Budget, Decimal, Order, RejectReason};
-use weir::gate::{Arrival, Bounds, Cost, Gate, Permit, Strategy as OnFull, Waiting};
+use weir::admission::{Budget, Decimal, Discipline, RejectReason};
+use weir::gate::{Arrival, Ask, Cost, Gate, Permit, Rejected, Rules, Strategy as OnFull, Waiting};
 
 use crate::gate_model::{Model, Place};
 
@@ -28,7 +28,7 @@ enum Step {
     Poll(usize),
     Expire(usize),
     Resize(u64),
-    SetBounds(Bounds),
+    SetRules(Rules),
     RefuseNew,
     Advance(u64),
 }
@@ -44,20 +44,19 @@ fn cost() -> impl Strategy<Value = Cost> {
     ]
 }
 
-fn bounds() -> impl Strategy<Value = Bounds> {
+fn rules() -> impl Strategy<Value = Rules> {
     (
         prop_oneof![9 => Just(OnFull::Queue), 1 => Just(OnFull::Immediate)],
         0..50_u64,
         prop_oneof![2 => Just(0), 1 => 1..6_u32],
         prop_oneof![2 => Just(u64::MAX), 1 => 0..2000_u64],
-        prop_oneof![Just(Order::Fifo), Just(Order::Lifo)],
+        prop_oneof![Just(Discipline::Fifo), Just(Discipline::Lifo)],
     )
-        .prop_map(|(strategy, wait, max_depth, max_bytes, order)| Bounds {
+        .prop_map(|(strategy, wait, max_depth, max_bytes, order)| Rules {
             strategy,
-            max_wait: Duration::from_millis(wait),
             max_depth,
             max_bytes,
-            order,
+            ..Rules::of_one_class(Duration::from_millis(wait), order)
         })
 }
 
@@ -69,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         15 => any::<usize>().prop_map(Step::Poll),
         6 => any::<usize>().prop_map(Step::Expire),
         8 => target.prop_map(Step::Resize),
-        4 => bounds().prop_map(Step::SetBounds),
+        4 => rules().prop_map(Step::SetRules),
         10 => (0..30_u64).prop_map(Step::Advance),
     ]
 }
@@ -90,12 +89,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(target: u64, bounds: &Bounds) -> Self {
+    fn new(target: u64, rules: &Rules) -> Self {
         let now = Instant::now();
         NOW.set(now);
         Self {
-            gate: Gate::with_clock(budget(target), bounds.clone(), || NOW.get()),
-            model: Model::new(budget(target), bounds.clone(), now),
+            gate: Gate::with_clock(budget(target), rules.clone(), || NOW.get()),
+            model: Model::new(budget(target), rules.clone(), now),
             hands: Vec::new(),
         }
     }
@@ -129,9 +128,9 @@ impl Pair {
                 self.model.budget = budget(target);
                 self.model.settle();
             }
-            Step::SetBounds(ref bounds) => {
-                self.gate.set_bounds(bounds.clone());
-                self.model.bounds = bounds.clone();
+            Step::SetRules(ref rules) => {
+                self.gate.set_rules(rules.clone());
+                self.model.rules = rules.clone();
                 self.model.settle();
             }
             Step::RefuseNew => {
@@ -154,8 +153,8 @@ impl Pair {
             (Arrival::Queued(waiting), Place::Queued | Place::Expired | Place::Granted(_)) => {
                 Hand::Place(waiting)
             }
-            (Arrival::Rejected(reason), Place::Rejected(expected)) => {
-                assert_eq!(reason, expected);
+            (Arrival::Rejected(rejected), Place::Rejected(expected)) => {
+                assert_eq!(rejected.reason, expected);
                 Hand::Nothing
             }
             (other, expected) => panic!("{other:?}, and the model says {expected:?}"),
@@ -172,7 +171,10 @@ impl Pair {
         self.hands[id] = match (polled, place) {
             (Poll::Pending, Place::Queued) => return,
             (Poll::Ready(Ok(permit)), Place::Granted(_)) => Hand::Permit(permit),
-            (Poll::Ready(Err(RejectReason::QueueWait)), Place::Expired) => Hand::Nothing,
+            (Poll::Ready(Err(Rejected { reason, .. })), Place::Expired) => {
+                assert_eq!(reason, RejectReason::QueueWait);
+                Hand::Nothing
+            }
             (other, place) => panic!("request {id}: {other:?}, and the model says {place:?}"),
         };
     }
@@ -225,11 +227,11 @@ proptest! {
     #[test]
     fn the_gate_does_what_the_naive_model_does(
         target in PER_TASK..8 * PER_TASK,
-        bounds in bounds(),
+        rules in rules(),
         steps in prop::collection::vec(step(), 1..120),
         drained in prop::collection::vec(step(), 0..30),
     ) {
-        let mut pair = Pair::new(target, &bounds);
+        let mut pair = Pair::new(target, &rules);
         for step in &steps {
             pair.apply(step);
         }
@@ -247,12 +249,9 @@ proptest! {
 /// Mutation: the pump does not look at the mark again after a full batch: red.
 #[test]
 fn a_long_queue_is_granted_in_order_however_much_comes_free() {
-    for order in [Order::Fifo, Order::Lifo] {
-        let bounds = Bounds {
-            order,
-            ..Bounds::default()
-        };
-        let mut pair = Pair::new(PER_TASK, &bounds);
+    for order in [Discipline::Fifo, Discipline::Lifo] {
+        let rules = Rules::of_one_class(Duration::from_secs(1), order);
+        let mut pair = Pair::new(PER_TASK, &rules);
         for _ in 0..500 {
             pair.apply(&Step::Arrive(Cost::Task, 100));
         }
@@ -270,13 +269,13 @@ fn a_long_queue_is_granted_in_order_however_much_comes_free() {
 
 fn rejected(gate: &Gate, bytes: u64) -> RejectReason {
     match gate.arrive_now(&Ask::new(Cost::Task, bytes)) {
-        Arrival::Rejected(reason) => reason,
+        Arrival::Rejected(rejected) => rejected.reason,
         other => panic!("not rejected: {other:?}"),
     }
 }
 
-fn gate_with(bounds: Bounds) -> (Gate, Permit) {
-    let gate = Gate::with_clock(budget(PER_TASK), bounds, Instant::now);
+fn gate_with(rules: Rules) -> (Gate, Permit) {
+    let gate = Gate::with_clock(budget(PER_TASK), rules, Instant::now);
     let Arrival::Admitted(permit) = gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("the only permit is free");
     };
@@ -285,9 +284,9 @@ fn gate_with(bounds: Bounds) -> (Gate, Permit) {
 
 #[test]
 fn the_depth_bound_is_exact() {
-    let (gate, _held) = gate_with(Bounds {
+    let (gate, _held) = gate_with(Rules {
         max_depth: 3,
-        ..Bounds::default()
+        ..Rules::default()
     });
     let places = [(); 3].map(|()| gate.arrive_now(&Ask::new(Cost::Task, 10)));
     assert!(
@@ -297,14 +296,17 @@ fn the_depth_bound_is_exact() {
     );
     assert_eq!(rejected(&gate, 10), RejectReason::QueueDepth);
     drop(places);
-    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 10)), Arrival::Queued(_)));
+    assert!(matches!(
+        gate.arrive_now(&Ask::new(Cost::Task, 10)),
+        Arrival::Queued(_)
+    ));
 }
 
 #[test]
 fn the_byte_bound_is_exact() {
-    let (gate, _held) = gate_with(Bounds {
+    let (gate, _held) = gate_with(Rules {
         max_bytes: 100,
-        ..Bounds::default()
+        ..Rules::default()
     });
     assert_eq!(rejected(&gate, 101), RejectReason::QueueBytes);
     let first = gate.arrive_now(&Ask::new(Cost::Task, 60));
@@ -316,27 +318,36 @@ fn the_byte_bound_is_exact() {
     ));
     assert_eq!(rejected(&gate, 1), RejectReason::QueueBytes);
     // What is charged nothing is never one too many, not even under a bound that was lowered.
-    gate.set_bounds(Bounds {
+    gate.set_rules(Rules {
         max_bytes: 50,
-        ..gate.bounds()
+        ..gate.rules()
     });
-    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Queued(_)));
-    gate.set_bounds(Bounds {
+    assert!(matches!(
+        gate.arrive_now(&Ask::new(Cost::Task, 0)),
+        Arrival::Queued(_)
+    ));
+    gate.set_rules(Rules {
         max_bytes: 100,
-        ..gate.bounds()
+        ..gate.rules()
     });
     drop(first);
-    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 60)), Arrival::Queued(_)));
+    assert!(matches!(
+        gate.arrive_now(&Ask::new(Cost::Task, 60)),
+        Arrival::Queued(_)
+    ));
 }
 
 #[test]
 fn the_strategy_immediate_never_queues() {
-    let (gate, held) = gate_with(Bounds {
+    let (gate, held) = gate_with(Rules {
         strategy: OnFull::Immediate,
-        ..Bounds::default()
+        ..Rules::default()
     });
     assert_eq!(rejected(&gate, 0), RejectReason::NoPermit);
     assert_eq!(gate.snapshot().queued, 0);
     drop(held);
-    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Admitted(_)));
+    assert!(matches!(
+        gate.arrive_now(&Ask::new(Cost::Task, 0)),
+        Arrival::Admitted(_)
+    ));
 }

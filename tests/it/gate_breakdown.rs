@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use weir::admission::{Budget, RejectReason};
-use weir::gate::{Arrival, Bounds, Cost, Gate, Permit, Waiting};
+use weir::admission::{Budget, Discipline, RejectReason};
+use weir::gate::{Arrival, Ask, Cost, Gate, Permit, Rejected, Rules, Waiting};
 
 thread_local! {
     static ARMED: Cell<bool> = const { Cell::new(false) };
@@ -22,7 +22,7 @@ fn clock_that_panics_when_armed() -> Instant {
 
 fn gate() -> (Gate, Permit) {
     let budget = Budget::of_permits(1).expect("one permit");
-    let gate = Gate::with_clock(budget, Bounds::default(), clock_that_panics_when_armed);
+    let gate = Gate::with_clock(budget, Rules::default(), clock_that_panics_when_armed);
     let Arrival::Admitted(permit) = gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("the only permit is free");
     };
@@ -49,12 +49,21 @@ fn a_panic_in_the_scheduler_closes_the_gate_and_strands_nobody() {
     assert!(gate.is_broken());
     for waiting in [first, second] {
         let polled = pin!(waiting).poll(&mut Context::from_waker(Waker::noop()));
-        assert!(matches!(polled, Poll::Ready(Err(RejectReason::Internal))));
+        assert!(matches!(
+            polled,
+            Poll::Ready(Err(Rejected {
+                reason: RejectReason::Internal,
+                ..
+            }))
+        ));
     }
     drop(held);
     assert!(matches!(
         gate.arrive_now(&Ask::new(Cost::Task, 0)),
-        Arrival::Rejected(RejectReason::Internal)
+        Arrival::Rejected(Rejected {
+            reason: RejectReason::Internal,
+            ..
+        })
     ));
     gate.refuse_new();
     assert!(gate.is_broken(), "a drain does not mend it");
@@ -81,23 +90,25 @@ fn a_permit_that_returns_into_a_panicking_scheduler_still_returns() {
 fn an_arrival_that_panics_at_the_clock_leaves_no_room_reserved() {
     let (gate, held) = gate();
     ARMED.set(true);
-    let arrival = catch_unwind(AssertUnwindSafe(|| gate.arrive_now(&Ask::new(Cost::Task, 7))));
+    let arrival = catch_unwind(AssertUnwindSafe(|| {
+        gate.arrive_now(&Ask::new(Cost::Task, 7))
+    }));
     ARMED.set(false);
     assert!(arrival.is_err());
     let now = gate.snapshot();
     assert_eq!((now.queued, now.queued_bytes), (0, 0));
     drop(held);
-    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Admitted(_)));
+    assert!(matches!(
+        gate.arrive_now(&Ask::new(Cost::Task, 0)),
+        Arrival::Admitted(_)
+    ));
 }
 
 #[test]
 fn a_wait_without_end_is_a_wait_and_no_panic() {
     let budget = Budget::of_permits(1).expect("one permit");
-    let bounds = Bounds {
-        max_wait: Duration::MAX,
-        ..Bounds::default()
-    };
-    let gate = Gate::with_clock(budget, bounds, Instant::now);
+    let rules = Rules::of_one_class(Duration::MAX, Discipline::Fifo);
+    let gate = Gate::with_clock(budget, rules, Instant::now);
     let Arrival::Admitted(held) = gate.arrive_now(&Ask::new(Cost::Task, 0)) else {
         panic!("the only permit is free");
     };
@@ -116,5 +127,8 @@ fn a_permit_dropped_by_a_panic_returns() {
     }));
     assert!(unwound.is_err());
     assert_eq!(gate.snapshot().in_flight, 0);
-    assert!(matches!(gate.arrive_now(&Ask::new(Cost::Task, 0)), Arrival::Admitted(_)));
+    assert!(matches!(
+        gate.arrive_now(&Ask::new(Cost::Task, 0)),
+        Arrival::Admitted(_)
+    ));
 }

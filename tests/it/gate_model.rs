@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use weir::admission::{Budget, Order, RejectReason};
-use weir::gate::{Bounds, Cost, Snapshot, Strategy};
+use weir::admission::{Budget, Discipline, RejectReason};
+use weir::gate::{Cost, Rules, Snapshot, Strategy};
 
 /// Names a request.
 pub(crate) type Id = usize;
@@ -35,7 +35,7 @@ pub(crate) struct Request {
 
 pub(crate) struct Model {
     pub(crate) budget: Budget,
-    pub(crate) bounds: Bounds,
+    pub(crate) rules: Rules,
     pub(crate) draining: bool,
     pub(crate) now: Instant,
     pub(crate) requests: Vec<Request>,
@@ -44,10 +44,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(budget: Budget, bounds: Bounds, now: Instant) -> Self {
+    pub(crate) fn new(budget: Budget, rules: Rules, now: Instant) -> Self {
         Self {
             budget,
-            bounds,
+            rules,
             draining: false,
             now,
             requests: Vec::new(),
@@ -58,19 +58,21 @@ impl Model {
     pub(crate) fn arrive(&mut self, cost: Cost, bytes: u64) {
         let units = match cost {
             Cost::Task => 1024,
-            Cost::Bytes(bytes) => self.budget.units_for(bytes),
+            Cost::Bytes(bytes) => self
+                .budget
+                .units_for(bytes.max(self.budget.memory_per_task().min(1024))),
         };
         let at_once = units.min(self.budget.limit_units());
-        let depth = self.bounds.max_depth as usize;
+        let depth = self.rules.max_depth as usize;
         let place = if self.draining {
             Place::Rejected(RejectReason::Draining)
         } else if self.queue.is_empty() && u64::from(at_once) <= self.free() {
             Place::Granted(at_once)
-        } else if self.bounds.strategy == Strategy::Immediate {
+        } else if self.rules.strategy == Strategy::Immediate {
             Place::Rejected(RejectReason::NoPermit)
         } else if depth > 0 && self.queue.len() >= depth {
             Place::Rejected(RejectReason::QueueDepth)
-        } else if bytes > self.bounds.max_bytes.saturating_sub(self.queued_bytes()) {
+        } else if bytes > self.rules.max_bytes.saturating_sub(self.queued_bytes()) {
             Place::Rejected(RejectReason::QueueBytes)
         } else {
             self.queue.push(self.requests.len());
@@ -81,7 +83,7 @@ impl Model {
             units,
             bytes,
             arrived: self.now,
-            deadline: self.now + self.bounds.max_wait,
+            deadline: self.now + self.rules.policy.classes[0].max_wait.at_first(),
         });
         if place == Place::Queued {
             self.settle();
@@ -105,9 +107,9 @@ impl Model {
     /// Lets go of who is next and late, and grants to who is next and fits.
     pub(crate) fn settle(&mut self) {
         loop {
-            let next = match self.bounds.order {
-                Order::Fifo => self.queue.first(),
-                Order::Lifo => self.queue.last(),
+            let next = match self.rules.policy.classes[0].discipline {
+                Discipline::Fifo | Discipline::Adaptive => self.queue.first(),
+                Discipline::Lifo => self.queue.last(),
             };
             let Some(&id) = next else { return };
             let free = self.free();

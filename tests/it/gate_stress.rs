@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir::admission::{Budget, Order, RejectReason};
-use weir::gate::{Arrival, Bounds, Cost, Gate, Permit};
+use weir::admission::{Budget, Discipline, RejectReason};
+use weir::gate::{Arrival, Ask, Cost, Gate, Permit, Rules};
 
 const THREADS: u64 = 4;
 const ROUNDS: u32 = 3000;
@@ -54,12 +54,11 @@ fn on_threads(work: impl Fn(&mut Dice, &tokio::runtime::Runtime) + Sync) {
 /// Arrivals that wait, leave, expire and keep their permits for a while, and resizes.
 #[test]
 fn anything_at_once_ends_in_exact_quiescence() {
-    let bounds = Bounds {
-        max_wait: Duration::from_micros(500),
+    let rules = Rules {
         max_depth: 3,
-        ..Bounds::default()
+        ..Rules::of_one_class(Duration::from_micros(500), Discipline::Fifo)
     };
-    let gate = Gate::with_clock(budget(2), bounds, Instant::now);
+    let gate = Gate::with_clock(budget(2), rules, Instant::now);
     on_threads(|dice, runtime| {
         let cost = match dice.roll(3) {
             0 => Cost::Bytes(1 + dice.roll(3000)),
@@ -73,13 +72,15 @@ fn anything_at_once_ends_in_exact_quiescence() {
             }
             (Arrival::Queued(waiting), _) => match runtime.block_on(waiting.until_deadline()) {
                 Ok(permit) => drop(permit),
-                Err(reason) => assert_eq!(reason, RejectReason::QueueWait),
+                Err(rejected) => assert_eq!(rejected.reason, RejectReason::QueueWait),
             },
             (Arrival::Admitted(permit), _) => {
                 thread::yield_now();
                 drop(permit);
             }
-            (Arrival::Rejected(reason), _) => assert_eq!(reason, RejectReason::QueueDepth),
+            (Arrival::Rejected(rejected), _) => {
+                assert_eq!(rejected.reason, RejectReason::QueueDepth)
+            }
         }
         if dice.roll(8) == 0 {
             gate.resize(budget(1 + dice.roll(4)));
@@ -91,13 +92,9 @@ fn anything_at_once_ends_in_exact_quiescence() {
 /// Nobody leaves and nobody may be forgotten: each wait, of up to a minute, ends in a grant.
 #[test]
 fn no_wake_up_is_lost_between_threads() {
-    for order in [Order::Fifo, Order::Lifo] {
-        let bounds = Bounds {
-            max_wait: Duration::from_secs(60),
-            order,
-            ..Bounds::default()
-        };
-        let gate = Gate::with_clock(budget(1), bounds, Instant::now);
+    for order in [Discipline::Fifo, Discipline::Lifo] {
+        let rules = Rules::of_one_class(Duration::from_secs(60), order);
+        let gate = Gate::with_clock(budget(1), rules, Instant::now);
         on_threads(|dice, runtime| {
             let permit: Permit = runtime
                 .block_on(gate.admit(Cost::Bytes(1 + dice.roll(2000))))

@@ -42,7 +42,7 @@ async fn a_panic_costs_one_request_and_no_permit() {
     let config = config::load(&sources)
         .expect("a valid configuration")
         .config;
-    let gate = Gate::new(config.budget, config.bounds);
+    let gate = Gate::new(config.budget, config.rules);
     let telemetry = Arc::new(Telemetry::new());
     let proxy = Proxy::start(gate.clone(), telemetry.clone(), config.proxy, 2, clock);
     let proxy = Arc::new(proxy.expect("two threads"));

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
-use crate::admission::{Budget, RejectReason};
-use crate::gate::{Arrival, Bounds, Cost, Gate, Permit, Waiting};
+use crate::admission::Budget;
+use crate::gate::{Arrival, Ask, Cost, Gate, Permit, Rejected, Rules, Waiting};
 
 /// Schedules per scenario drawn at random.
 const RANDOM: usize = 1500;
@@ -30,8 +30,8 @@ pub(crate) fn explore(scenario: fn()) {
 }
 
 /// A gate of so many default requests on the model's clock.
-pub(crate) fn gate(permits: u32, bounds: Bounds) -> Gate {
-    Gate::with_clock(budget(permits), bounds, || NOW.get())
+pub(crate) fn gate(permits: u32, rules: Rules) -> Gate {
+    Gate::with_clock(budget(permits), rules, || NOW.get())
 }
 
 /// Lets time pass.
@@ -60,7 +60,7 @@ pub(crate) fn queued(gate: &Gate, cost: Cost) -> Waiting {
 }
 
 /// Waits to the end of the wait, however it ends.
-pub(crate) fn wait(waiting: Waiting) -> Result<Permit, RejectReason> {
+pub(crate) fn wait(waiting: Waiting) -> Result<Permit, Rejected> {
     shuttle::future::block_on(waiting)
 }
 

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use shuttle::thread;
 
-use crate::admission::{Order, RejectReason};
+use crate::admission::{Discipline, RejectReason};
 use crate::explore::{
     admitted, admitted_in_the_end, advance, assert_at_rest, explore, gate, queued, wait,
 };
-use crate::gate::{Arrival, Bounds, Cost};
+use crate::gate::{Arrival, Ask, Cost, Rejected, Rules};
 
 /// Mutation: the pump does not look again after a permit came back from a client that left while
 /// it was handed out (`returned` ignored): red, here only.
 #[test]
 fn a_cancel_against_a_grant_loses_no_permit() {
     explore(|| {
-        let gate = gate(1, Bounds::default());
+        let gate = gate(1, Rules::default());
         let held = admitted(&gate);
         let leaves = queued(&gate, Cost::Task);
         let stays = queued(&gate, Cost::Task);
@@ -31,7 +31,7 @@ fn a_cancel_against_a_grant_loses_no_permit() {
 #[test]
 fn an_expiry_against_a_grant_is_decided_once() {
     explore(|| {
-        let gate = gate(1, Bounds::default());
+        let gate = gate(1, Rules::default());
         let held = admitted(&gate);
         let late = queued(&gate, Cost::Task);
         let next = queued(&gate, Cost::Task);
@@ -40,7 +40,7 @@ fn an_expiry_against_a_grant_is_decided_once() {
             late.expire();
             match wait(late) {
                 Ok(permit) => drop(permit),
-                Err(reason) => assert_eq!(reason, RejectReason::QueueWait),
+                Err(rejected) => assert_eq!(rejected.reason, RejectReason::QueueWait),
             }
         });
         drop(wait(next).expect("the permit comes to the next one"));
@@ -54,9 +54,9 @@ fn an_expiry_against_a_grant_is_decided_once() {
 #[test]
 fn an_expiry_seen_by_the_pump_and_by_the_waiter_frees_one_place() {
     explore(|| {
-        let bounds = Bounds::default();
-        let max_wait = bounds.max_wait;
-        let gate = gate(1, bounds);
+        let rules = Rules::default();
+        let max_wait = rules.policy.classes[0].max_wait.at_first();
+        let gate = gate(1, rules);
         let held = admitted(&gate);
         let first = queued(&gate, Cost::Task);
         let second = queued(&gate, Cost::Task);
@@ -81,7 +81,7 @@ fn an_expiry_seen_by_the_pump_and_by_the_waiter_frees_one_place() {
 #[test]
 fn a_release_against_an_arrival_wakes_it() {
     explore(|| {
-        let gate = gate(1, Bounds::default());
+        let gate = gate(1, Rules::default());
         let held = admitted(&gate);
         let release = thread::spawn(move || drop(held));
         drop(admitted_in_the_end(&gate));
@@ -95,7 +95,7 @@ fn a_release_against_an_arrival_wakes_it() {
 #[test]
 fn permits_dropped_while_another_thread_pumps_are_granted() {
     explore(|| {
-        let gate = gate(2, Bounds::default());
+        let gate = gate(2, Rules::default());
         let held = [admitted(&gate), admitted(&gate)];
         let waiting = [queued(&gate, Cost::Task), queued(&gate, Cost::Task)];
         let releases = held.map(|permit| thread::spawn(move || drop(permit)));
@@ -115,7 +115,7 @@ fn permits_dropped_while_another_thread_pumps_are_granted() {
 #[test]
 fn a_large_head_that_leaves_lets_the_next_one_through() {
     explore(|| {
-        let gate = gate(2, Bounds::default());
+        let gate = gate(2, Rules::default());
         let held = admitted(&gate);
         let large = queued(&gate, Cost::Bytes(2));
         let small = queued(&gate, Cost::Task);
@@ -133,10 +133,7 @@ fn three_arrivals_take_turns_on_one_permit() {
     explore(|| {
         let gate = gate(
             1,
-            Bounds {
-                order: Order::Lifo,
-                ..Bounds::default()
-            },
+            Rules::of_one_class(Duration::from_secs(1), Discipline::Lifo),
         );
         let threads = [(); 3].map(|()| {
             let gate = gate.clone();
@@ -164,9 +161,9 @@ fn two_arrivals_against_a_depth_of_one_are_one_queued_and_one_rejected() {
     explore(|| {
         let gate = gate(
             1,
-            Bounds {
+            Rules {
                 max_depth: 1,
-                ..Bounds::default()
+                ..Rules::default()
             },
         );
         let held = admitted(&gate);
@@ -183,7 +180,10 @@ fn two_arrivals_against_a_depth_of_one_are_one_queued_and_one_rejected() {
                     drop(wait(waiting).expect("the permit is free"));
                     granted += 1;
                 }
-                Arrival::Rejected(RejectReason::QueueDepth) => rejected += 1,
+                Arrival::Rejected(Rejected {
+                    reason: RejectReason::QueueDepth,
+                    ..
+                }) => rejected += 1,
                 other => panic!("neither queued nor rejected by depth: {other:?}"),
             }
         }
@@ -195,7 +195,7 @@ fn two_arrivals_against_a_depth_of_one_are_one_queued_and_one_rejected() {
 #[test]
 fn a_drain_rejects_nobody_who_has_a_place() {
     explore(|| {
-        let gate = gate(1, Bounds::default());
+        let gate = gate(1, Rules::default());
         let held = admitted(&gate);
         let place = queued(&gate, Cost::Task);
         let drain = {
@@ -208,7 +208,7 @@ fn a_drain_rejects_nobody_who_has_a_place() {
             thread::spawn(move || match gate.arrive_now(&Ask::new(Cost::Task, 1)) {
                 Arrival::Admitted(permit) => drop(permit),
                 Arrival::Queued(waiting) => drop(wait(waiting).expect("it had its place")),
-                Arrival::Rejected(reason) => assert_eq!(reason, RejectReason::Draining),
+                Arrival::Rejected(rejected) => assert_eq!(rejected.reason, RejectReason::Draining),
             })
         };
         drop(wait(place).expect("it had its place"));
@@ -217,27 +217,29 @@ fn a_drain_rejects_nobody_who_has_a_place() {
         }
         assert!(matches!(
             gate.arrive_now(&Ask::new(Cost::Task, 1)),
-            Arrival::Rejected(RejectReason::Draining)
+            Arrival::Rejected(Rejected {
+                reason: RejectReason::Draining,
+                ..
+            })
         ));
         assert_at_rest(&gate, 1);
     });
 }
 
-/// Replacing the bounds while somebody arrives neither rejects nor strands who has a place.
+/// Replacing the rules while somebody arrives neither rejects nor strands who has a place.
 #[test]
 fn new_bounds_against_an_arrival_keep_its_place() {
     explore(|| {
-        let gate = gate(1, Bounds::default());
+        let gate = gate(1, Rules::default());
         let held = admitted(&gate);
         let first = queued(&gate, Cost::Task);
         let change = {
             let gate = gate.clone();
             thread::spawn(move || {
-                gate.set_bounds(Bounds {
-                    order: Order::Lifo,
-                    max_wait: Duration::from_secs(2),
-                    ..Bounds::default()
-                });
+                gate.set_rules(Rules::of_one_class(
+                    Duration::from_secs(2),
+                    Discipline::Lifo,
+                ));
             })
         };
         let second = {

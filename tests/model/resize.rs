@@ -5,12 +5,12 @@ use shuttle::thread;
 use crate::explore::{
     admitted, admitted_in_the_end, assert_at_rest, budget, explore, gate, queued, wait,
 };
-use crate::gate::{Bounds, Cost};
+use crate::gate::{Cost, Rules};
 
 #[test]
 fn a_shrink_against_releases_ends_exact() {
     explore(|| {
-        let gate = gate(3, Bounds::default());
+        let gate = gate(3, Rules::default());
         let held = [admitted(&gate), admitted(&gate)];
         let shrink = {
             let gate = gate.clone();
@@ -32,7 +32,7 @@ fn a_shrink_against_releases_ends_exact() {
 #[test]
 fn a_shrink_below_what_is_held_is_owed_until_it_comes_back() {
     explore(|| {
-        let gate = gate(3, Bounds::default());
+        let gate = gate(3, Rules::default());
         let stays = [admitted(&gate), admitted(&gate)];
         let goes = admitted(&gate);
         let shrink = {
@@ -53,7 +53,7 @@ fn a_shrink_below_what_is_held_is_owed_until_it_comes_back() {
 #[test]
 fn a_shrink_and_a_growth_against_a_release_end_exact() {
     explore(|| {
-        let gate = gate(2, Bounds::default());
+        let gate = gate(2, Rules::default());
         let held = [admitted(&gate), admitted(&gate)];
         let resizes = [1, 3].map(|permits| {
             let gate = gate.clone();
@@ -72,7 +72,7 @@ fn a_shrink_and_a_growth_against_a_release_end_exact() {
 #[test]
 fn a_shrink_against_arrivals_admits_them_one_by_one() {
     explore(|| {
-        let gate = gate(2, Bounds::default());
+        let gate = gate(2, Rules::default());
         let shrink = {
             let gate = gate.clone();
             thread::spawn(move || gate.resize(budget(1)))
@@ -94,7 +94,7 @@ fn a_shrink_against_arrivals_admits_them_one_by_one() {
 #[test]
 fn a_shrink_against_a_request_larger_than_the_new_limit_does_not_strand_it() {
     explore(|| {
-        let gate = gate(2, Bounds::default());
+        let gate = gate(2, Rules::default());
         let held = admitted(&gate);
         let large = queued(&gate, Cost::Bytes(2));
         let shrink = {
@@ -116,7 +116,7 @@ fn a_shrink_against_a_request_larger_than_the_new_limit_does_not_strand_it() {
 #[test]
 fn a_growth_against_an_arrival_wakes_it() {
     explore(|| {
-        let gate = gate(1, Bounds::default());
+        let gate = gate(1, Rules::default());
         let held = admitted(&gate);
         let grow = {
             let gate = gate.clone();

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::admission::RejectReason;
-use crate::gate::{Arrival, Cost};
+use crate::gate::{Arrival, Ask, Cost};
 use crate::lifecycle::Phase;
 use crate::telemetry::names;
 use port::{CLOCK_BROKEN, header};
@@ -18,7 +18,9 @@ pub(crate) use port::{Port, within};
 #[tokio::test]
 async fn readiness_follows_the_phase_and_never_the_load() {
     let port = Port::open().await;
-    let permits: Vec<_> = (0..2).map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 0))).collect();
+    let permits: Vec<_> = (0..2)
+        .map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 0)))
+        .collect();
     let queued = port.gate.arrive_now(&Ask::new(Cost::Task, 10));
     assert!(matches!(queued, Arrival::Queued(_)), "the gate is full");
     for _ in 0..1000 {
@@ -98,7 +100,9 @@ async fn metrics_are_in_the_text_format_and_fresh() {
 #[tokio::test]
 async fn status_shows_the_gate_and_the_arithmetic() {
     let port = Port::open().await;
-    let arrivals: Vec<_> = (0..3).map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 10))).collect();
+    let arrivals: Vec<_> = (0..3)
+        .map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 10)))
+        .collect();
     port.telemetry.metrics.rejected(RejectReason::QueueDepth);
     let answer = port.ask(Method::GET, "/status").await;
     assert_eq!(

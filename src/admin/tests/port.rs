@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Hooks, serve};
 use crate::admission::{Budget, Decimal};
-use crate::gate::{Bounds, Gate};
+use crate::gate::{Gate, Rules};
 use crate::lifecycle::Phase;
 use crate::telemetry::Telemetry;
 
@@ -62,7 +62,7 @@ impl Port {
     pub(crate) async fn open() -> Self {
         let factor: Decimal = "0.5".parse().expect("a decimal");
         let budget = Budget::new(4 << 20, 1 << 20, factor).expect("two permits");
-        let gate = Gate::with_clock(budget, Bounds::default(), clock);
+        let gate = Gate::with_clock(budget, Rules::default(), clock);
         let telemetry = Arc::new(Telemetry::new());
         let (phase, follows) = watch::channel(Phase::Serving);
         let seen = Arc::new(Seen::default());

@@ -496,7 +496,10 @@ fn one_key_from_two_variables_is_refused() {
     assert_eq!(problems[0].key, "weir__queue__max_wait");
     assert!(problems[0].problem.contains("WEIR__QUEUE__MAX_WAIT"));
     let alone = with_env(&[("weir__queue__max_wait", "2s")]).expect("any case will do");
-    assert_eq!(alone.config.bounds.max_wait, Duration::from_secs(2));
+    assert_eq!(
+        alone.config.rules.policy.classes[0].max_wait.at_first(),
+        Duration::from_secs(2)
+    );
 }
 
 #[test]

@@ -45,8 +45,11 @@ fn later_layers_win_and_each_value_names_its_source() {
     for (key, value, source) in expected {
         assert_eq!(effective(&loaded, key), (value, source), "{key}");
     }
-    assert_eq!(loaded.config.bounds.max_wait, Duration::from_secs(5));
-    assert_eq!(loaded.config.bounds.max_depth, 9);
+    assert_eq!(
+        loaded.config.rules.policy.classes[0].max_wait.at_first(),
+        Duration::from_secs(5)
+    );
+    assert_eq!(loaded.config.rules.max_depth, 9);
     assert_eq!(loaded.config.budget.target_memory(), 1 << 30);
 }
 
@@ -214,8 +217,11 @@ fn values_mean_what_they_say() {
     let socket = UpstreamAddress::Unix("/run/app.sock".into());
     assert_eq!(config.proxy.upstream.address, socket);
     assert_eq!(config.workers, 2);
-    assert_eq!(config.bounds.max_wait, Duration::from_secs(90));
-    assert_eq!(config.bounds.max_bytes, 1_572_864);
+    assert_eq!(
+        config.rules.policy.classes[0].max_wait.at_first(),
+        Duration::from_secs(90)
+    );
+    assert_eq!(config.rules.max_bytes, 1_572_864);
     assert_eq!(config.proxy.limits.max_connections, 1_000_000);
     assert_eq!(config.proxy.limits.header_bytes, 16_384);
     assert_eq!(config.proxy.timeouts.connection_age, Duration::ZERO);
@@ -268,7 +274,7 @@ fn auto_follows_the_machine() {
         let config = load_on(&sources, &machine).expect("valid").config;
         (
             config.workers,
-            config.bounds.max_bytes >> 20,
+            config.rules.max_bytes >> 20,
             config.proxy.limits.max_connections,
         )
     };

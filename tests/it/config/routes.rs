@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::{BASE_ENV, effective, file, load_file, with_env, with_sets};
-use weir::config::{ClassOrder, DEFAULT_CLASS, Loaded};
+use weir::admission::Discipline;
+use weir::config::{DEFAULT_CLASS, Loaded};
 
 const TOML: &str = r#"
 [memory]
@@ -123,14 +124,17 @@ fn every_format_says_the_same() {
         (default.row, default.weight, default.importance),
         (0, 1, 50)
     );
-    assert_eq!((batch.weight, batch.importance, batch.status), (3, 20, 429));
+    assert_eq!(
+        (batch.weight, batch.importance, batch.status.as_u16()),
+        (3, 20, 429)
+    );
     assert_eq!(
         (batch.order, batch.max_wait),
-        (ClassOrder::Adaptive, Duration::from_secs(5))
+        (Discipline::Adaptive, Duration::from_secs(5))
     );
     assert_eq!((vital.row, vital.weight, vital.importance), (2, 1, 100));
     assert_eq!(
-        (vital.status, vital.max_wait),
+        (vital.status.as_u16(), vital.max_wait),
         (503, Duration::from_secs(1))
     );
     assert_eq!(policy.routes, [Some("probe".to_owned()), None, None]);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::super::settings::{Discipline, MaxWait};
-use super::super::super::waiter::{Entry, Order, Pick, Scheduler};
+use super::super::super::waiter::Order;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -37,9 +37,61 @@ enum Said {
     Empty,
 }
 
+/// A plain queue, done naively.
+#[derive(Default)]
+struct Plain(Vec<(Client, u32, Instant, Instant)>);
+
+impl Plain {
+    /// Husks at this end go.
+    fn shed(&mut self, order: Order) {
+        while let Some((client, ..)) = match order {
+            Order::Fifo => self.0.first(),
+            Order::Lifo => self.0.last(),
+        } && !client.is_waiting()
+        {
+            self.take(order);
+        }
+    }
+
+    fn take(&mut self, order: Order) -> (Client, u32, Instant, Instant) {
+        match order {
+            Order::Fifo => self.0.remove(0),
+            Order::Lifo => self.0.pop().expect("somebody waits"),
+        }
+    }
+
+    fn pick(&mut self, now: Instant, order: Order, free: u32, limit: u32, back: bool) -> Said {
+        self.shed(order);
+        let next = match order {
+            Order::Fifo => self.0.first(),
+            Order::Lifo => self.0.last(),
+        };
+        let Some(&(ref client, units, _, deadline)) = next else {
+            return Said::Empty;
+        };
+        let (id, units) = (client.0, units.min(limit));
+        if deadline <= now {
+            self.take(order);
+            return Said::Expired(id);
+        }
+        if units > free {
+            return Said::Hold;
+        }
+        if !back {
+            self.take(order);
+        }
+        Said::Grant(id, units)
+    }
+
+    fn oldest(&mut self) -> Option<Instant> {
+        self.shed(Order::Fifo);
+        self.0.first().map(|(_, _, arrived, _)| *arrived)
+    }
+}
+
 struct Pair {
     order: Order,
-    plain: Scheduler<Client>,
+    plain: Plain,
     policy: Policy<Client>,
     clients: Vec<Client>,
     now: Instant,
@@ -58,7 +110,7 @@ impl Pair {
         let now = Instant::now();
         Self {
             order,
-            plain: Scheduler::default(),
+            plain: Plain::default(),
             policy: Policy::new(settings, now),
             clients: Vec::new(),
             now,
@@ -69,12 +121,9 @@ impl Pair {
         let client = Client::new(self.clients.len());
         self.clients.push(client.clone());
         let deadline = self.now + Duration::from_millis(wait);
-        self.plain.push(Entry {
-            waiter: client.clone(),
-            units,
-            arrived: self.now,
-            deadline,
-        });
+        self.plain
+            .0
+            .push((client.clone(), units, self.now, deadline));
         let request = Request {
             units,
             ..Request::default()
@@ -84,18 +133,7 @@ impl Pair {
     }
 
     fn pick(&mut self, free: u32, limit: u32, back: bool) {
-        let plain = match self.plain.pick(self.now, self.order, free, limit) {
-            Pick::Grant(entry, units) => {
-                let said = Said::Grant(entry.waiter.0, units);
-                if back {
-                    self.plain.put_back(entry, self.order);
-                }
-                said
-            }
-            Pick::Expired(entry) => Said::Expired(entry.waiter.0),
-            Pick::Hold => Said::Hold,
-            Pick::Empty => Said::Empty,
-        };
+        let plain = self.plain.pick(self.now, self.order, free, limit, back);
         let policy = match self.policy.pick(self.now, free, limit) {
             Turn::Grant(entry, charge) => {
                 let said = Said::Grant(entry.waiter.0, charge.units());
@@ -130,12 +168,12 @@ impl Pair {
             Step::Pick(free, limit) => self.pick(free, limit, false),
             Step::PickAndPutBack(free, limit) => self.pick(free, limit, true),
             Step::Purge => {
-                self.plain.purge();
+                self.plain.0.retain(|(client, ..)| client.is_waiting());
                 self.policy.purge();
             }
             Step::Advance(millis) => self.now += Duration::from_millis(millis),
         }
-        assert_eq!(self.policy.len(), self.plain.len());
+        assert_eq!(self.policy.len(), self.plain.0.len());
         assert_eq!(self.policy.oldest(), self.plain.oldest());
     }
 }
@@ -165,7 +203,7 @@ proptest! {
         for _ in 0..served {
             policy.observed(now, ClassId(0), 1, 9 * MILLI, Sample::Served, 1);
         }
-        prop_assert!(!policy.asks_everybody());
+        prop_assert!(!Settings::default().asks_everybody());
         let request = Request { units, ..Request::default() };
         match policy.arrive(now, &request, Room { free, limit, waiting }) {
             Verdict::Admit(charge) => {
