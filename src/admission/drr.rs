@@ -154,9 +154,12 @@ impl<W: Waiter> Ring<W> {
         (0, Next::Nobody)
     }
 
-    /// When the wait of a flow's head ends.
+    /// When the wait of a flow's head ends. Husks before it are dropped.
     pub(super) fn head_ends(&mut self, flow: u32, order: Order) -> Option<Instant> {
-        self.flows[flow as usize].line.next(order).map(Queued::ends)
+        let (before, units) = self.size(flow);
+        let ends = self.flows[flow as usize].line.next(order).map(Queued::ends);
+        self.shrunk(flow, before, units);
+        ends
     }
 
     /// Takes the one at that end of a flow's line.

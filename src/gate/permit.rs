@@ -1,6 +1,6 @@
 //! The right to occupy the backend, and how it comes back.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Core;
 use super::pump::{Finished, Message};
@@ -59,12 +59,11 @@ impl Permit {
     /// Gives the permit back without a look at the queue, for the pump, which is about to look.
     pub(super) fn give_back_quietly(mut self) {
         self.sample = Sample::Cut;
-        let now = self.since;
-        let finished = self.give_back();
-        self.report(now, finished);
+        self.give_back();
     }
 
-    fn give_back(&mut self) -> Option<Finished> {
+    /// True if there is something to be told of it, which then is on its way.
+    fn give_back(&mut self) -> bool {
         let units = std::mem::take(&mut self.units);
         self.core.held.sub(u64::from(units));
         let right = std::mem::replace(&mut self.right, Right::Free);
@@ -78,22 +77,17 @@ impl Permit {
             Right::Free if self.is_sampled() => SAMPLED,
             Right::Free => 0,
         };
-        (stands_for > 0).then_some(Finished {
-            class: self.class,
-            units,
-            right,
-            held: Duration::ZERO,
-            sample: self.sample,
-            stands_for,
-        })
-    }
-
-    fn report(&self, now: Instant, finished: Option<Finished>) {
-        if let Some(finished) = finished {
-            let held = now.saturating_duration_since(self.since);
-            self.core
-                .send(Message::Finished(Finished { held, ..finished }));
+        if stands_for > 0 {
+            self.core.send(Message::Finished(Finished {
+                class: self.class,
+                units,
+                right,
+                since: self.since,
+                sample: self.sample,
+                stands_for,
+            }));
         }
+        stands_for > 0
     }
 
     /// By the moment at which it was given: as good as chance, and nothing shared is written.
@@ -113,11 +107,8 @@ impl Drop for Permit {
         if self.units == 0 {
             return;
         }
-        let finished = self.give_back();
-        if finished.is_some() || !self.core.queued.is_empty() {
-            let now = (self.core.clock)();
-            self.report(now, finished);
-            self.core.pump_at(Some(now));
+        if self.give_back() || !self.core.queued.is_empty() {
+            self.core.pump();
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Finished {
     pub(super) class: ClassId,
     pub(super) units: u32,
     pub(super) right: Right,
-    pub(super) held: Duration,
+    pub(super) since: Instant,
     pub(super) sample: Sample,
     /// For how many it speaks of which nothing else is told.
     pub(super) stands_for: u32,
@@ -283,11 +283,13 @@ impl Core {
         let Finished {
             class,
             units,
-            held,
+            since,
             sample,
             stands_for,
             ..
         } = finished;
+        // Not read where it came back: it is as good as now, and the clock may be a bug's.
+        let held = now.saturating_duration_since(since);
         match finished.right {
             Right::Free => {
                 queue

@@ -1,12 +1,14 @@
 //! What the gate is told to do, and what of it and of what was measured is read without a lock.
 
+// Not those of `crate::sync`: nothing is decided by figures that are only shown, and the model
+// checker need not try when they are read.
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::admission::{
     CLASSES_MAX, ClassId, ClassSettings, Discipline, MaxWait, PredictionError, Quantiles,
     RejectReason, Settings,
 };
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What happens to a request when no permit is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! [`Mode::Shadow`](super::Mode::Shadow): everybody passes, and the shadow is told.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::ask::Ask;
@@ -10,7 +11,6 @@ use super::rules::{Board, Rules, Strategy};
 use super::{Core, Mode};
 use crate::admission::{ClassId, Passage, RejectReason, Request, Sample, Shadow};
 use crate::sync::Arc;
-use crate::sync::atomic::Ordering;
 
 /// What decides beside a gate that lets everybody pass.
 #[derive(Debug)]

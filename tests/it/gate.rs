@@ -150,6 +150,11 @@ impl Pair {
         let expected = self.model.requests.last().expect("it just came").place;
         let hand = match (self.gate.arrive_now(&Ask::new(cost, bytes)), expected) {
             (Arrival::Admitted(permit), Place::Granted(_)) => Hand::Permit(permit),
+            // Let go in the round that saw it come.
+            (Arrival::Rejected(rejected), Place::Expired) => {
+                assert_eq!(rejected.reason, RejectReason::QueueWait);
+                Hand::Nothing
+            }
             (Arrival::Queued(waiting), Place::Queued | Place::Expired | Place::Granted(_)) => {
                 Hand::Place(waiting)
             }

@@ -2,6 +2,7 @@
 
 mod door;
 mod fair;
+mod fickle;
 mod invariants;
 mod plain;
 mod shadow;
@@ -13,6 +14,7 @@ use std::rc::Rc;
 
 use super::super::request::Request;
 use super::super::settings::ClassSettings;
+use super::super::tenant::TenantKey;
 use super::super::units::UNITS_PER_TASK;
 use super::*;
 
