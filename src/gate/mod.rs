@@ -39,6 +39,7 @@
 //! ```
 
 mod ask;
+mod figures;
 mod ledger;
 mod permit;
 mod pump;
@@ -51,42 +52,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::admission::{
-    Attempt, Budget, ClassId, PredictionError, Quantiles, RejectReason, UNITS_PER_TASK, classify,
-};
+use crate::admission::{Attempt, Budget, ClassId, RejectReason, UNITS_PER_TASK, classify};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 pub use ask::{Arrival, Ask, Cost, Rejected};
+pub use figures::Snapshot;
 use ledger::{Full, Ledger};
 pub use permit::Permit;
 use pump::{Message, Queue};
 use rules::{Board, Live};
 pub use rules::{Mode, Rules, Strategy};
 pub use ticket::Waiting;
-
-/// The gate's figures at one moment. Each is exact; together they are a snapshot without a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// How many default-cost requests may run at once.
-    pub permit_limit: u32,
-    /// The same in units of 1/1024 of a default request.
-    pub limit_units: u32,
-    /// Units free, by the semaphore.
-    pub available_units: u64,
-    /// Units still to be taken back after a shrink.
-    pub debt_units: u64,
-    /// Requests that hold a permit.
-    pub in_flight: u32,
-    /// Units they hold.
-    pub in_flight_units: u64,
-    /// Requests that wait.
-    pub queued: u32,
-    /// What they are charged of weir's own memory.
-    pub queued_bytes: u64,
-    /// How long the oldest of them has waited.
-    pub oldest_wait: Duration,
-}
 
 /// Admission to one backend. Cheap to clone; all clones are the same gate.
 #[derive(Clone, Debug)]
@@ -291,83 +268,6 @@ impl Gate {
     pub fn is_broken(&self) -> bool {
         self.core.state.load(Ordering::Acquire) == BROKEN
     }
-
-    /// The budget that was last set.
-    #[must_use]
-    pub fn budget(&self) -> Budget {
-        **self.core.budget.load()
-    }
-
-    /// The rules that were last set.
-    #[must_use]
-    pub fn rules(&self) -> Rules {
-        self.core.live.load().rules.clone()
-    }
-
-    /// The longest that a request of any class may wait now.
-    #[must_use]
-    pub fn longest_wait(&self) -> Duration {
-        let live = self.core.live.load();
-        let classes = (0..).zip(&live.rules.policy.classes);
-        let waits = classes.map(|(at, _)| live.max_wait(ClassId(at)));
-        waits.max().unwrap_or_default()
-    }
-
-    /// How long requests of a class hold their permits, once enough were measured.
-    #[must_use]
-    pub fn service(&self, class: ClassId) -> Option<Quantiles> {
-        self.core.board.service(class)
-    }
-
-    /// How many of a class would have been refused for a reason in [`Mode::Shadow`].
-    #[must_use]
-    pub fn shadow_rejected(&self, class: ClassId, reason: RejectReason) -> u64 {
-        self.core
-            .board
-            .shadow(class, reason)
-            .load(Ordering::Relaxed)
-    }
-
-    /// In [`Mode::Shadow`], the units of the smallest limit that would have refused nobody in the
-    /// last five minutes, to a fifth; `u64::MAX` if sixteen times the limit would not have been
-    /// enough, 0 in other modes.
-    #[must_use]
-    pub fn enough_units(&self) -> u64 {
-        self.core.board.enough_units.load(Ordering::Relaxed)
-    }
-
-    /// How far predicted waits were off so far.
-    #[must_use]
-    pub fn prediction_error(&self) -> PredictionError {
-        self.core.board.prediction()
-    }
-
-    /// How many default-cost requests may run at once, and how many requests hold a permit.
-    #[must_use]
-    pub fn occupancy(&self) -> (u32, u32) {
-        let (in_flight, _) = self.core.held.read();
-        (self.core.limit_units() / UNITS_PER_TASK, in_flight)
-    }
-
-    /// The figures of this moment.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let core = &self.core;
-        let (in_flight, in_flight_units) = core.held.read();
-        let (queued, queued_bytes) = core.queued.read();
-        let limit_units = core.limit_units();
-        Snapshot {
-            permit_limit: limit_units / UNITS_PER_TASK,
-            limit_units,
-            available_units: core.available_units(in_flight_units),
-            debt_units: core.debt.load(Ordering::Acquire),
-            in_flight,
-            in_flight_units,
-            queued,
-            queued_bytes,
-            oldest_wait: core.oldest_wait(),
-        }
-    }
 }
 
 /// Whoever holds a permit or a place holds the core, too: when it goes, all must have come back.
@@ -410,28 +310,9 @@ impl Core {
         })
     }
 
-    /// Units free. In the shadow nobody takes them, and they are reckoned.
-    fn available_units(&self, in_flight_units: u64) -> u64 {
-        match self.live.load().rules.mode {
-            Mode::Enforce => self.semaphore.available_permits() as u64,
-            Mode::Shadow => u64::from(self.limit_units()).saturating_sub(in_flight_units),
-        }
-    }
-
     fn send(&self, message: Message) {
         // The receiver lives in `self.queue`; were it gone, a ticket would be dropped and its wait
         // end as `Internal`.
         let _ = self.messages.send(message);
-    }
-
-    /// How long the oldest has waited, as of the pump's last round.
-    fn oldest_wait(&self) -> Duration {
-        match self.oldest.load(Ordering::Acquire) {
-            u64::MAX => Duration::ZERO,
-            _ if self.queued.is_empty() => Duration::ZERO,
-            micros => {
-                (self.clock)().saturating_duration_since(self.epoch + Duration::from_micros(micros))
-            }
-        }
     }
 }

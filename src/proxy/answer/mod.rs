@@ -2,5 +2,6 @@
 
 pub(in crate::proxy) mod error;
 mod numbers;
+pub(in crate::proxy) mod reject_words;
 pub(in crate::proxy) mod respond;
 mod words;
