@@ -8,6 +8,7 @@ mod formula;
 mod gate;
 mod gate_breakdown;
 mod gate_model;
+mod gate_policy;
 mod gate_stress;
 mod limits;
 #[cfg(target_os = "linux")]
