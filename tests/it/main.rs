@@ -16,6 +16,7 @@ mod output;
 mod overload;
 mod panics;
 mod permit;
+mod policy;
 mod pool;
 mod queue;
 mod refusals;
