@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use crate::gate::Gate;
+use crate::gate::{Gate, Mode};
 use crate::lifecycle::Phase;
 use crate::telemetry::Figures;
 
@@ -72,6 +72,10 @@ pub(super) fn status(admin: &Admin) -> Value {
 fn gate(admin: &Admin, figures: &Figures) -> Value {
     let snapshot = admin.gate.snapshot();
     json!({
+        "mode": match admin.gate.rules().mode {
+            Mode::Enforce => "enforce",
+            Mode::Shadow => "shadow",
+        },
         "permit_limit": figures.permit_limit,
         "available_permits": figures.available_permits(),
         "in_flight": figures.in_flight,
