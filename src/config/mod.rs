@@ -338,7 +338,7 @@ mod tests {
             }
         }
         assert_eq!(keys_in(source::DEFAULTS), asked);
-        assert_eq!(in_comments.len(), 31, "{in_comments:?}");
+        assert_eq!(in_comments.len(), 33, "{in_comments:?}");
         for key in in_comments {
             let name = key.rsplit('.').next().expect("a last part");
             let written = if LISTS.contains(&name) {

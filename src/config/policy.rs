@@ -137,9 +137,10 @@ impl Policy {
                 }),
                 retries: Some(self.retries),
                 doom: self.doom,
-                cut_off: match self.tells_importance_apart() {
-                    true => queue.cut_off,
-                    false => Switch::Off,
+                cut_off: if self.tells_importance_apart() {
+                    queue.cut_off
+                } else {
+                    Switch::Off
                 },
                 backfill_percent: queue.backfill_percent,
                 ..Settings::default()
