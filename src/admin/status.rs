@@ -39,6 +39,10 @@ pub(super) fn status(admin: &Admin) -> Value {
         "uptime_seconds": admin.started.elapsed().as_secs(),
         "gate": gate(admin, &figures),
         "budget": budget(&admin.gate),
+        "mode": match admin.gate.rules().mode {
+            Mode::Enforce => "enforce",
+            Mode::Shadow => "shadow",
+        },
         "requests": counts(totals.by_outcome()),
         "rejected": counts(totals.by_reason()),
         "service": {
@@ -72,10 +76,6 @@ pub(super) fn status(admin: &Admin) -> Value {
 fn gate(admin: &Admin, figures: &Figures) -> Value {
     let snapshot = admin.gate.snapshot();
     json!({
-        "mode": match admin.gate.rules().mode {
-            Mode::Enforce => "enforce",
-            Mode::Shadow => "shadow",
-        },
         "permit_limit": figures.permit_limit,
         "available_permits": figures.available_permits(),
         "in_flight": figures.in_flight,

@@ -9,10 +9,11 @@ use super::quantity;
 use super::queue::{self, QueueSettings};
 use super::reader::{Complaint, Reader};
 use super::{Machine, TargetSource};
+use crate::admin;
 use crate::admission::{Budget, BudgetError, Decimal, MAX_PERMITS};
 use crate::gate::Strategy;
 use crate::lifecycle::DrainSettings;
-use crate::proxy::UpstreamAddress;
+use crate::proxy::{Upstream, UpstreamAddress};
 
 /// How much is left between the end of a drain and the platform's kill.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -126,9 +127,11 @@ pub(super) fn outlasts_drain(what_it_is: &str, wait: Duration, timeout: Duration
 pub(super) fn addresses(
     reader: &mut Reader,
     listen: Option<SocketAddr>,
-    admin: Option<SocketAddr>,
-    upstream: Option<&UpstreamAddress>,
+    admin: Option<&admin::Settings>,
+    upstream: Option<&Upstream>,
 ) {
+    let admin = admin.map(|admin| admin.listen);
+    let upstream = upstream.map(|upstream| &upstream.address);
     if let (Some(listen), Some(admin)) = (listen, admin)
         && collide(listen, admin)
     {

@@ -212,13 +212,7 @@ fn read(
     if let (Some(policy), Some(trust), Some((drain, _))) = (&policy, &trust, &drain) {
         policy.check(reader, trust, drain, warnings);
     }
-    let backend = upstream.as_ref().map(|upstream| &upstream.address);
-    checks::addresses(
-        reader,
-        listen,
-        admin.as_ref().map(|admin| admin.listen),
-        backend,
-    );
+    checks::addresses(reader, listen, admin.as_ref(), upstream.as_ref());
 
     let (drain, cancel_grace) = drain?;
     let (policy, trust) = (policy?, trust?);

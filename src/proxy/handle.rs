@@ -97,7 +97,7 @@ pub(super) async fn handle(
 
     let admitted = record.admitted_at();
     let waited = record.waited();
-    let mut exchange = Exchange::new(permit, record, settings.cancel_grace);
+    let mut exchange = Exchange::new(permit, record, ask.class, settings.cancel_grace);
     let mut sending = Sending::new(
         &connection,
         &settings,

@@ -94,15 +94,6 @@ impl Record {
         self.admitted.unwrap_or(self.arrived)
     }
 
-    /// How much longer the backend is likely to be at work on it, whoever is still there for the
-    /// answer; nothing while that is not known.
-    pub(super) fn left_to_serve(&self) -> Duration {
-        let shared = self.shared();
-        let elapsed = shared.now().saturating_duration_since(self.admitted_at());
-        let known = shared.gate.service(self.class);
-        known.map_or(Duration::ZERO, |known| known.cancel_grace(elapsed))
-    }
-
     /// A permit is held from now on.
     pub(super) fn admitted(&mut self, was_queued: bool) {
         self.metrics().cost(self.cost);

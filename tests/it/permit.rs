@@ -301,7 +301,7 @@ async fn cancel_grace_follows_the_service_time() {
     }
     drop(begin(&weir, "mid-response").await);
     let after = back_after(&weir).await;
-    let (least, most) = (SERVICE - SERVICE / 4, SERVICE * 2 + LOOKING);
+    let (least, most) = (SERVICE * 3 / 4, SERVICE * 2 + LOOKING);
     assert!((least..most).contains(&after), "{after:?}");
 
     let other = Raw::get(weir.data, "/other?sleep_ms=600000").await;

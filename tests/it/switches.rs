@@ -12,7 +12,7 @@ const EXPIRED: &str = "POST / HTTP/1.1\r\nhost: test\r\ncontent-type: applicatio
 
 async fn mode(weir: &Weir) -> String {
     let status = weir.status().await;
-    let mode = status["gate"]["mode"].as_str();
+    let mode = status["mode"].as_str();
     mode.expect("a mode").to_owned()
 }
 
@@ -28,9 +28,9 @@ async fn nothing_is_refused_in_shadow_mode() {
         .start()
         .await;
     assert_eq!(mode(&weir).await, "shadow");
-    let mut held = Vec::new();
+    let mut holders = Vec::new();
     for count in 1..=5 {
-        held.push(Raw::get(weir.data, NEVER).await);
+        holders.push(Raw::get(weir.data, NEVER).await);
         weir.until_at(count, 0).await;
     }
     let mut expired = Raw::with(weir.data, EXPIRED).await;

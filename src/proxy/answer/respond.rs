@@ -13,7 +13,7 @@ use crate::gate::Rejected;
 use crate::proxy::Shared;
 use crate::proxy::answer::error::ProxyError;
 use crate::proxy::answer::numbers;
-use crate::proxy::answer::words::RefusalWords;
+use crate::proxy::answer::words::{RefusalWords, RejectWords};
 use crate::proxy::forward::held_body::{BodyError, HeldBody};
 use crate::proxy::head::check::Refusal;
 use crate::proxy::head::classify::is_grpc;
@@ -326,116 +326,4 @@ fn plain(
     *response.status_mut() = status;
     *response.headers_mut() = fields;
     response
-}
-
-/// The constant texts of one reject reason. A value made of a text is a look at each of its bytes:
-/// the compiler does that here.
-struct RejectWords {
-    label: HeaderValue,
-    detail: HeaderValue,
-    text: &'static str,
-    json: &'static str,
-    proxy_status: HeaderValue,
-}
-
-macro_rules! reject_words {
-    ($label:literal, $detail:literal, $error:literal) => {{
-        static WORDS: RejectWords = RejectWords {
-            label: HeaderValue::from_static($label),
-            detail: HeaderValue::from_static(concat!("weir: ", $detail)),
-            text: concat!("weir: ", $detail, " (", $label, ")\n"),
-            json: concat!(
-                r#"{"type":"about:blank","title":"request rejected","detail":""#,
-                $detail,
-                r#"","reason":""#,
-                $label,
-                r#""}"#
-            ),
-            proxy_status: HeaderValue::from_static(concat!(
-                "weir; error=",
-                $error,
-                "; details=\"",
-                $label,
-                "\""
-            )),
-        };
-        &WORDS
-    }};
-}
-
-impl RejectWords {
-    fn of(reason: RejectReason) -> &'static Self {
-        match reason {
-            RejectReason::NoPermit => reject_words!(
-                "no_permit",
-                "the backend has no room for another request",
-                "connection_limit_reached"
-            ),
-            RejectReason::QueueDepth => reject_words!(
-                "queue_depth",
-                "too many requests are waiting",
-                "connection_limit_reached"
-            ),
-            RejectReason::QueueBytes => reject_words!(
-                "queue_bytes",
-                "the waiting requests take too much memory",
-                "connection_limit_reached"
-            ),
-            RejectReason::QueueWait => reject_words!(
-                "queue_wait",
-                "no room came free in time",
-                "connection_limit_reached"
-            ),
-            RejectReason::Expired => reject_words!(
-                "expired",
-                "the deadline passed before there was room",
-                "connection_limit_reached"
-            ),
-            RejectReason::Doomed => reject_words!(
-                "doomed",
-                "the deadline would pass before an answer",
-                "connection_limit_reached"
-            ),
-            RejectReason::Codel => reject_words!(
-                "codel",
-                "the queue does not empty, and it waited longer than others had to",
-                "connection_limit_reached"
-            ),
-            RejectReason::ClassShare => reject_words!(
-                "class_share",
-                "more important requests need the room",
-                "connection_limit_reached"
-            ),
-            RejectReason::TenantShare => reject_words!(
-                "tenant_share",
-                "this tenant has its share of the queue",
-                "connection_limit_reached"
-            ),
-            RejectReason::TenantRate => reject_words!(
-                "tenant_rate",
-                "this tenant sends more per second than it may",
-                "http_request_denied"
-            ),
-            RejectReason::RetryBudget => reject_words!(
-                "retry_budget",
-                "there have been enough retries",
-                "connection_limit_reached"
-            ),
-            RejectReason::Oversize => reject_words!(
-                "oversize",
-                "the request costs more than the whole budget",
-                "http_request_denied"
-            ),
-            RejectReason::Draining => reject_words!(
-                "draining",
-                "this instance is shutting down",
-                "destination_unavailable"
-            ),
-            RejectReason::Internal => reject_words!(
-                "internal",
-                "admission is broken by a bug",
-                "proxy_internal_error"
-            ),
-        }
-    }
 }

@@ -16,7 +16,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
-use crate::admission::Outcome;
+use crate::admission::{ClassId, Outcome};
 use crate::gate::Permit;
 use crate::proxy::Connection;
 use crate::proxy::answer::error::ProxyError;
@@ -49,6 +49,7 @@ pub(in crate::proxy) struct Exchange {
     upload: Option<Arc<UploadState>>,
     /// Counts the request when it is dropped.
     record: Option<Record>,
+    class: ClassId,
     /// How long the permit outlives the connection when the client left; `None` once the client
     /// leaving is not what ends it.
     cancel_grace: Option<CancelGrace>,
@@ -59,13 +60,19 @@ pub(in crate::proxy) struct Exchange {
 }
 
 impl Exchange {
-    pub(in crate::proxy) fn new(permit: Permit, record: Record, cancel_grace: CancelGrace) -> Self {
+    pub(in crate::proxy) fn new(
+        permit: Permit,
+        record: Record,
+        class: ClassId,
+        cancel_grace: CancelGrace,
+    ) -> Self {
         Self {
             connection: record.connection().clone(),
             permit: Some(permit),
             link: Link::None,
             upload: None,
             record: Some(record),
+            class,
             cancel_grace: Some(cancel_grace),
             is_flushing: false,
             is_served: false,
@@ -224,7 +231,12 @@ impl Exchange {
     fn grace(&self) -> Duration {
         match (self.cancel_grace, &self.record) {
             (Some(CancelGrace::Fixed(grace)), _) => grace,
-            (Some(CancelGrace::Auto), Some(record)) => record.left_to_serve(),
+            (Some(CancelGrace::Auto), Some(record)) => {
+                let shared = &self.connection.shared;
+                let elapsed = shared.now().saturating_duration_since(record.admitted_at());
+                let known = shared.gate.service(self.class);
+                known.map_or(Duration::ZERO, |known| known.cancel_grace(elapsed))
+            }
             (Some(CancelGrace::Auto), None) | (None, _) => Duration::ZERO,
         }
     }
