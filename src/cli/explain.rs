@@ -160,7 +160,7 @@ impl Seen<'_> {
             class.weight,
             class.importance,
             show_max_wait(class.max_wait),
-            class.status
+            class.status.as_u16()
         )
     }
 

@@ -108,8 +108,12 @@ pub(super) fn drain(
     }
 }
 
-/// What is said of a wait that is longer than a drain.
-pub(super) fn outlasts_drain(what_it_is: &str, wait: Duration, timeout: Duration) -> Complaint {
+/// What is said of a wait that is longer than a drain, or can be.
+pub(super) fn outlasts_drain(
+    (what_it_is, instead): (&str, &str),
+    wait: Duration,
+    timeout: Duration,
+) -> Complaint {
     Complaint::new(
         format!(
             "{what_it_is} longer than drain.timeout ({}): what is queued when a drain begins could \
@@ -117,7 +121,7 @@ pub(super) fn outlasts_drain(what_it_is: &str, wait: Duration, timeout: Duration
             duration::show(timeout)
         ),
         format!(
-            "lower it, or raise drain.timeout to at least {}",
+            "{instead}, or raise drain.timeout to at least {}",
             duration::show(wait)
         ),
     )

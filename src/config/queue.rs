@@ -154,11 +154,13 @@ pub(super) fn check_wait(
 ) {
     match wait {
         MaxWait::Fixed(wait) if wait > timeout => {
-            reader.problem(key, checks::outlasts_drain("it is", wait, timeout));
+            let complaint = checks::outlasts_drain(("it is", "lower it"), wait, timeout);
+            reader.problem(key, complaint);
         }
         MaxWait::Auto if AUTO_WAIT_MAX > timeout => {
             let can = "for a slow backend it can come to 30s, which is";
-            let complaint = checks::outlasts_drain(can, AUTO_WAIT_MAX, timeout);
+            let words = (can, "write a duration instead");
+            let complaint = checks::outlasts_drain(words, AUTO_WAIT_MAX, timeout);
             warnings.push(reader.warning(key, complaint));
         }
         MaxWait::Fixed(_) | MaxWait::Auto => {}

@@ -332,7 +332,7 @@ fn a_request_is_explained() {
                 "route route[2]: the path is \"/upload\" or below it; the method is POST or PUT; x-batch is there",
                 "x-tier begins with \"gold\"",
                 "class batch (class[1]): weight 3 of 5, importance 20, adaptive, cut by CoDel while it stands, waits 5s at most, \
-                 refused with 429",
+                 refused with 429\n",
                 "cost 18Mi, 1.125 of 25 permits: 8Mi + 2.5 × 4194304",
                 "deadline 10s: the default here",
                 "tenant \"acme\": x-tenant says so",
