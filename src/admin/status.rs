@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use crate::gate::Gate;
+use crate::gate::{Gate, Mode};
 use crate::lifecycle::Phase;
 use crate::telemetry::Figures;
 
@@ -39,6 +39,10 @@ pub(super) fn status(admin: &Admin) -> Value {
         "uptime_seconds": admin.started.elapsed().as_secs(),
         "gate": gate(admin, &figures),
         "budget": budget(&admin.gate),
+        "mode": match admin.gate.rules().mode {
+            Mode::Enforce => "enforce",
+            Mode::Shadow => "shadow",
+        },
         "requests": counts(totals.by_outcome()),
         "rejected": counts(totals.by_reason()),
         "service": {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::explain::Explanation;
 use super::{CheckArgs, print};
 use crate::config::{self, Effective, Loaded, show_quantity, show_quotient};
-use crate::gate::Strategy;
+use crate::gate::{Mode, Strategy};
 use crate::proxy::{
     ClientAuth, MinVersion, QUEUED_BYTES_HTTP1, QUEUED_BYTES_HTTP2, QUEUED_BYTES_TLS,
 };
@@ -95,6 +95,13 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, config: &config::Config) -> fmt::Resul
         show_quotient(budget),
         budget.permit_limit()
     )?;
+    if config.rules.mode == Mode::Shadow {
+        return writeln!(
+            f,
+            "mode: shadow; nothing waits and nothing is refused for want of room: every request \
+             goes to the backend at once, and what would have been refused is counted"
+        );
+    }
     if config.rules.strategy == Strategy::Immediate {
         return writeln!(f, "queue: none; what gets no permit is rejected at once");
     }

@@ -15,8 +15,9 @@ use crate::admission::classify::{
     BodyLength, Classified, Cost, CostSource, DeadlineSource, FieldId, Hint,
 };
 use crate::admission::route::{Asked, Fields, Mismatch};
-use crate::admission::{Budget, Discipline, UNITS_PER_TASK};
-use crate::config::{Config, Policy, show_duration, show_quantity};
+use crate::admission::{Budget, Discipline, Switch, UNITS_PER_TASK};
+use crate::config::{Config, Policy, show_duration, show_max_wait, show_quantity};
+use crate::gate::Mode;
 use crate::proxy::{HeadClassifier, HeadFields, asked};
 
 /// Earlier routes that are told one by one.
@@ -63,6 +64,9 @@ impl fmt::Display for Explanation<'_> {
         line(f, "retry", &seen.retry())?;
         for hint in seen.found.bad.iter() {
             line(f, "ignored", &seen.bad(hint))?;
+        }
+        if config.rules.mode == Mode::Shadow {
+            line(f, "mode", "shadow: it goes to the backend at once")?;
         }
         Ok(())
     }
@@ -142,17 +146,21 @@ impl Seen<'_> {
             Discipline::Lifo => "lifo",
             Discipline::Adaptive => "adaptive",
         };
+        let codel = match class.codel {
+            Switch::On => ", cut by CoDel while it stands",
+            Switch::Off => "",
+        };
         let row = match class.row {
             0 => String::new(),
             row => format!(" (class[{row}])"),
         };
         format!(
-            "{}{row}: weight {} of {sum}, importance {}, {order}, waits {} at most, refused with {}",
+            "{}{row}: weight {} of {sum}, importance {}, {order}{codel}, waits {} at most, refused with {}",
             class.name,
             class.weight,
             class.importance,
-            show_duration(class.max_wait),
-            class.status
+            show_max_wait(class.max_wait),
+            class.status.as_u16()
         )
     }
 

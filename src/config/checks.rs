@@ -4,14 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::duration;
+use super::problem::Problem;
 use super::quantity;
+use super::queue::{self, QueueSettings};
 use super::reader::{Complaint, Reader};
-use super::settings::QueueSettings;
 use super::{Machine, TargetSource};
+use crate::admin;
 use crate::admission::{Budget, BudgetError, Decimal, MAX_PERMITS};
 use crate::gate::Strategy;
 use crate::lifecycle::DrainSettings;
-use crate::proxy::UpstreamAddress;
+use crate::proxy::{Upstream, UpstreamAddress};
 
 /// How much is left between the end of a drain and the platform's kill.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -71,7 +73,12 @@ pub(super) fn permits_in_thousandths(target: u64, per_task: u64, factor: Decimal
 }
 
 /// The phases of a drain against the grace that the platform grants, and against the queue.
-pub(super) fn drain(reader: &mut Reader, drain: &DrainSettings, queue: Option<&QueueSettings>) {
+pub(super) fn drain(
+    reader: &mut Reader,
+    drain: &DrainSettings,
+    queue: Option<&QueueSettings>,
+    warnings: &mut Vec<Problem>,
+) {
     let needed = drain.lame_duck + drain.timeout + MARGIN;
     if needed > drain.grace {
         let shown = duration::show;
@@ -95,31 +102,40 @@ pub(super) fn drain(reader: &mut Reader, drain: &DrainSettings, queue: Option<&Q
         );
     }
     let queued = queue.filter(|queue| queue.strategy == Strategy::Queue);
-    if let Some(queue) = queued.filter(|queue| queue.max_wait > drain.timeout) {
-        reader.problem(
-            "queue.max_wait",
-            Complaint::new(
-                format!(
-                    "it is longer than drain.timeout ({}): what is queued when a drain begins \
-                     could not be served",
-                    duration::show(drain.timeout)
-                ),
-                format!(
-                    "lower it, or raise drain.timeout to at least {}",
-                    duration::show(queue.max_wait)
-                ),
-            ),
-        );
+    if let Some(queue) = queued {
+        let key = "queue.max_wait";
+        queue::check_wait(reader, key, queue.max_wait, drain.timeout, warnings);
     }
+}
+
+/// What is said of a wait that is longer than a drain, or can be.
+pub(super) fn outlasts_drain(
+    (what_it_is, instead): (&str, &str),
+    wait: Duration,
+    timeout: Duration,
+) -> Complaint {
+    Complaint::new(
+        format!(
+            "{what_it_is} longer than drain.timeout ({}): what is queued when a drain begins could \
+             not be served",
+            duration::show(timeout)
+        ),
+        format!(
+            "{instead}, or raise drain.timeout to at least {}",
+            duration::show(wait)
+        ),
+    )
 }
 
 /// Who listens where, and that the backend is somebody else.
 pub(super) fn addresses(
     reader: &mut Reader,
     listen: Option<SocketAddr>,
-    admin: Option<SocketAddr>,
-    upstream: Option<&UpstreamAddress>,
+    admin: Option<&admin::Settings>,
+    upstream: Option<&Upstream>,
 ) {
+    let admin = admin.map(|admin| admin.listen);
+    let upstream = upstream.map(|upstream| &upstream.address);
     if let (Some(listen), Some(admin)) = (listen, admin)
         && collide(listen, admin)
     {

@@ -1,29 +1,30 @@
 //! Reads `[[class]]`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use http::StatusCode;
 
-use super::parse::{self, HOUR};
+use super::parse;
 use super::policy::{Class, DEFAULT_CLASS, Given};
 use super::problem::{Problem, quoted};
+use super::queue::{self, AUTO_WAIT};
 use super::reader::{Complaint, Maybe, Reader};
 use super::route_table::Compiled;
-use super::settings::discipline;
-use crate::admission::Discipline;
+use crate::admission::{Discipline, MaxWait, Switch};
 
 /// Decisions are linear in the classes.
 const CLASSES_MAX: usize = 32;
 
 const WEIGHT_MAX: u32 = 10_000;
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 8] = [
     "name",
     "weight",
     "importance",
     "order",
     "max_wait",
+    "codel",
+    "ramp",
     "status",
 ];
 
@@ -85,6 +86,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, warnings: &mut Vec<Pr
     let all = all.filter(|_| add_up).map(|all| with_default(all, given));
     if let Some(all) = &all {
         warn_of_small_shares(reader, all, &rows, given, warnings);
+        warn_of_order(reader, all, warnings);
     }
     Classes { all, rows }
 }
@@ -137,10 +139,13 @@ fn one(
 ) -> Option<Class> {
     let key = |name: &str| format!("class[{row}].{name}");
     let importance = reader.optional(&key("importance"), |text| parse::whole(text, &(0..=100)));
-    let order = reader.optional(&key("order"), discipline);
-    let max_wait = reader.optional(&key("max_wait"), |text| {
-        parse::duration(text, &(Duration::from_millis(1)..=HOUR))
-    });
+    let order = reader.optional(&key("order"), queue::discipline);
+    let max_wait = reader.optional(&key("max_wait"), queue::max_wait);
+    if max_wait.given() == Some(MaxWait::Auto) {
+        reader.came_to(&key("max_wait"), AUTO_WAIT);
+    }
+    let codel = reader.optional(&key("codel"), queue::switch);
+    let ramp = reader.optional(&key("ramp"), queue::ramp);
     let status = reader.optional(&key("status"), |text| {
         let code = parse::whole(text, &(400..=599_u16))?;
         Ok(StatusCode::from_u16(code).expect("within the range"))
@@ -153,6 +158,8 @@ fn one(
         importance: importance.or(default.importance)?,
         order: order.or(default.order)?,
         max_wait: max_wait.or(default.max_wait)?,
+        codel: codel.or(default.codel)?,
+        ramp: ramp.or(default.ramp)?,
         status: status.or(default.status)?,
     })
 }
@@ -167,9 +174,9 @@ fn default_class(given: &Given<'_>) -> Class {
         order: given
             .queue
             .map_or(Discipline::default(), |queue| queue.order),
-        max_wait: given
-            .queue
-            .map_or(Duration::from_secs(1), |queue| queue.max_wait),
+        max_wait: given.queue.map_or(MaxWait::Auto, |queue| queue.max_wait),
+        codel: given.queue.map_or(Switch::default(), |queue| queue.codel),
+        ramp: given.queue.and_then(|queue| queue.ramp),
         status: given
             .reject
             .map_or(StatusCode::SERVICE_UNAVAILABLE, |reject| reject.status),
@@ -291,6 +298,20 @@ fn check_shares(reader: &mut Reader, weights: &[Maybe<Weight>], lists_default: b
         reader.problem(&key, complaint);
     }
     sum == 100
+}
+
+/// An order that is not what it says.
+fn warn_of_order(reader: &mut Reader, all: &[Class], warnings: &mut Vec<Problem>) {
+    let is_fifo =
+        |class: &&Class| class.order == Discipline::Adaptive && class.codel == Switch::Off;
+    for class in all.iter().filter(|class| class.row > 0).filter(is_fifo) {
+        let [order, codel] = ["order", "codel"].map(|name| format!("class[{}].{name}", class.row));
+        // Where it says neither, it is as the queue, of which the same is told.
+        if reader.has(&order) || reader.has(&codel) {
+            let key = if reader.has(&order) { &order } else { &codel };
+            warnings.push(reader.warning(key, queue::without_codel(&codel)));
+        }
+    }
 }
 
 /// A share of less than a permit is served in turns, which few expect who give a share.

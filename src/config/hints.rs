@@ -12,7 +12,7 @@ use super::reader::{Complaint, Reader};
 use crate::admission::classify::{
     Alone, COST_FLOOR_BYTES, CostRule, FieldId, FieldNames, HintFields, Oversize, TIMEOUT_MAX,
 };
-use crate::admission::{Decimal, RetryLimits, TenantRate};
+use crate::admission::{Decimal, Doom, RetryLimits, TenantRate};
 
 /// Fields that are looked at for one purpose.
 const FIELDS_MAX: usize = 8;
@@ -23,7 +23,15 @@ const RATE_MAX: u32 = 1_000_000;
 pub(super) struct Hints {
     pub(super) cost: Option<CostParts>,
     pub(super) deadline: Option<Patience>,
-    pub(super) rest: Option<(HintFields, Option<Tenants>, RetryLimits)>,
+    pub(super) rest: Option<Rest>,
+}
+
+/// What is read whole or not at all.
+pub(super) struct Rest {
+    pub(super) fields: HintFields,
+    pub(super) doom: Option<Doom>,
+    pub(super) tenants: Option<Tenants>,
+    pub(super) retries: RetryLimits,
 }
 
 /// How long a client waits that does not say so; `None`: for ever.
@@ -43,6 +51,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldName
     let (parts, cost) = cost(reader, given, names);
     let deadlines = fields(reader, "deadline.headers", names, deadline_field);
     let default = reader.read("deadline.default", deadline);
+    let doomed = reader.read("deadline.doomed", parse::flag);
     let tenant = tenant(reader, names);
     let share = reader.read("retry_budget.share", parse::share);
     let per_second = reader.read("retry_budget.per_second", |text| {
@@ -75,11 +84,16 @@ pub(super) fn read(reader: &mut Reader, given: &Given<'_>, names: &mut FieldName
             tenant,
             attempt,
         };
-        Some((fields, tenants, retries))
+        Some(Rest {
+            fields,
+            doom: doomed?.then(Doom::default),
+            tenants,
+            retries,
+        })
     };
     let mut rest = rest();
-    if let Some((fields, ..)) = &mut rest {
-        fields.grpc_timeout = Some(names.id("grpc-timeout"));
+    if let Some(rest) = &mut rest {
+        rest.fields.grpc_timeout = Some(names.id("grpc-timeout"));
     }
     Hints {
         cost: parts,
@@ -97,7 +111,7 @@ fn cost(
     let per_task = given.per_task.unwrap_or(1);
     let base = reader.read("cost.base", |text| match text {
         "auto" => Ok(None),
-        _ => cost_bytes(text).map(Some).map_err(or_auto),
+        _ => cost_bytes(text).map(Some).map_err(parse::or_auto),
     });
     if let (Some(None), Some(per_task)) = (base, given.per_task) {
         reader.came_to("cost.base", &quantity::show(per_task));
@@ -105,7 +119,7 @@ fn cost(
     let factor = reader.read("cost.factor", cost_factor);
     let max = reader.read("cost.max", |text| match text {
         "auto" => Ok(None),
-        _ => cost_bytes(text).map(Some).map_err(or_auto),
+        _ => cost_bytes(text).map(Some).map_err(parse::or_auto),
     });
     let headers = fields(reader, "cost.headers", names, conditions::field_name);
     let oversize = reader.read("cost.oversize", oversize);
@@ -216,7 +230,7 @@ fn tenant(reader: &mut Reader, names: &mut FieldNames) -> Option<(Vec<FieldId>, 
         "auto" => Ok(None),
         _ => parse::whole(text, &(1..=RATE_MAX))
             .map(Some)
-            .map_err(or_auto),
+            .map_err(parse::or_auto),
     });
     if let (Some(None), Some(rate @ 1..)) = (burst, rate) {
         reader.came_to("tenant.burst", &rate.to_string());
@@ -269,9 +283,4 @@ fn fields(
         }
     }
     Some(list.iter().map(|name| names.id(name)).collect())
-}
-
-fn or_auto(mut complaint: Complaint) -> Complaint {
-    complaint.remedy = format!("{}; or \"auto\"", complaint.remedy);
-    complaint
 }

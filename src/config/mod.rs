@@ -20,6 +20,7 @@ mod parse;
 mod policy;
 mod problem;
 mod quantity;
+mod queue;
 mod reader;
 mod route_table;
 mod routes;
@@ -48,6 +49,7 @@ pub use files::Watched;
 pub use policy::{Class, DEFAULT_CLASS, Policy, Tenants};
 pub use problem::{Problem, Problems};
 pub use quantity::{Quantity, show as show_quantity};
+pub(crate) use queue::show_max_wait;
 pub use reader::Effective;
 use reader::Reader;
 use source::Gathered;
@@ -180,9 +182,10 @@ fn read(
     let listen = reader.read("listen", parse::address);
     let upstream = settings::upstream(reader);
     let workers = settings::workers(reader, machine);
+    let mode = settings::mode(reader, warnings);
     let admin = settings::admin(reader);
     let (target, per_task, budget) = memory(reader, machine, warnings, watched);
-    let queue = settings::queue(reader, machine, warnings);
+    let queue = queue::read(reader, machine, warnings);
     let reject = settings::reject(reader);
     let given = policy::Given {
         per_task,
@@ -204,18 +207,12 @@ fn read(
     let log = settings::log(reader);
 
     if let Some((drain, _)) = &drain {
-        checks::drain(reader, drain, queue.as_ref());
+        checks::drain(reader, drain, queue.as_ref(), warnings);
     }
     if let (Some(policy), Some(trust), Some((drain, _))) = (&policy, &trust, &drain) {
         policy.check(reader, trust, drain, warnings);
     }
-    let backend = upstream.as_ref().map(|upstream| &upstream.address);
-    checks::addresses(
-        reader,
-        listen,
-        admin.as_ref().map(|admin| admin.listen),
-        backend,
-    );
+    checks::addresses(reader, listen, admin.as_ref(), upstream.as_ref());
 
     let (drain, cancel_grace) = drain?;
     let (policy, trust) = (policy?, trust?);
@@ -225,7 +222,7 @@ fn read(
         admin: admin?,
         budget: budget?,
         target: target?,
-        rules: policy.rules(&queue?),
+        rules: policy.rules(mode?, &queue?),
         proxy: proxy::Settings {
             upstream: upstream?,
             tls,
@@ -335,7 +332,7 @@ mod tests {
             }
         }
         assert_eq!(keys_in(source::DEFAULTS), asked);
-        assert_eq!(in_comments.len(), 31, "{in_comments:?}");
+        assert_eq!(in_comments.len(), 33, "{in_comments:?}");
         for key in in_comments {
             let name = key.rsplit('.').next().expect("a last part");
             let written = if LISTS.contains(&name) {

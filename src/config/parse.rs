@@ -225,6 +225,12 @@ pub(super) fn seconds(text: &str) -> Parsed<Duration> {
     }
 }
 
+/// The same complaint where `auto` would do, too.
+pub(super) fn or_auto(mut complaint: Complaint) -> Complaint {
+    complaint.remedy = format!("{}; or \"auto\"", complaint.remedy);
+    complaint
+}
+
 /// A quantity of bytes in a range.
 pub(super) fn bytes(text: &str, round: Round, range: &RangeInclusive<u64>) -> Parsed<u64> {
     let remedy = || {

@@ -1,21 +1,19 @@
 //! Routes and classes as they were configured: who is what to the gate, and by which rules it goes.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
 use super::classes;
-use super::duration;
 use super::hints;
 use super::problem::Problem;
+use super::queue::{self, QueueSettings};
 use super::reader::{Complaint, Reader};
-use super::settings::QueueSettings;
 use super::{route_table, routes};
 use crate::admission::classify::{Classifier, FieldNames};
 use crate::admission::{
-    Budget, ClassSettings, Discipline, MaxWait, RetryLimits, Settings, TenantRate, TenantSettings,
+    Budget, ClassSettings, Discipline, Doom, MaxWait, Ramp, RetryLimits, Settings, Switch,
+    TenantRate, TenantSettings,
 };
-use crate::gate::Rules;
+use crate::gate::{Mode, Rules};
 use crate::lifecycle::DrainSettings;
 use crate::proxy::{Reject, Trust};
 
@@ -35,6 +33,8 @@ pub struct Policy {
     pub tenants: Option<Tenants>,
     /// How many requests may say that they are retries.
     pub retries: RetryLimits,
+    /// Whether and how those are refused at the door whose deadline would pass.
+    pub doom: Option<Doom>,
 }
 
 /// Requests that are to be treated alike.
@@ -52,7 +52,11 @@ pub struct Class {
     /// Who of those that wait is next.
     pub order: Discipline,
     /// The longest wait for a permit.
-    pub max_wait: Duration,
+    pub max_wait: MaxWait,
+    /// Whether a queue that stands is cut.
+    pub codel: Switch,
+    /// Whether arrivals are refused by chance as its queue fills.
+    pub ramp: Option<Ramp>,
     /// What a refused client is told: 4xx or 5xx.
     pub status: StatusCode,
 }
@@ -91,29 +95,38 @@ pub(super) fn read(
         route_table::compile(reader, routes, &names_of_classes, defaults, given, warnings);
     classes.warn_of_unused(reader, compiled.as_ref(), warnings);
     let compiled = compiled?;
-    let (fields, tenants, retries) = hints.rest?;
+    let rest = hints.rest?;
     let fallback = compiled.fallback(hints.deadline?);
     Some(Policy {
         routes: compiled.names,
         classes: classes.all?,
-        classifier: Classifier::new(names, compiled.routes, compiled.plans, fallback, fields),
-        tenants,
-        retries,
+        classifier: Classifier::new(
+            names,
+            compiled.routes,
+            compiled.plans,
+            fallback,
+            rest.fields,
+        ),
+        tenants: rest.tenants,
+        retries: rest.retries,
+        doom: rest.doom,
     })
 }
 
 impl Policy {
     /// What the gate is told.
-    pub(super) fn rules(&self, queue: &QueueSettings) -> Rules {
+    pub(super) fn rules(&self, mode: Mode, queue: &QueueSettings) -> Rules {
         let class = |class: &Class| ClassSettings {
             weight: class.weight,
             importance: class.importance,
             discipline: class.order,
-            max_wait: MaxWait::Fixed(class.max_wait),
-            ..ClassSettings::default()
+            max_wait: class.max_wait,
+            codel: class.codel,
+            ramp: class.ramp,
         };
         Rules {
             strategy: queue.strategy,
+            mode,
             max_depth: queue.max_depth,
             max_bytes: queue.max_bytes,
             policy: Settings {
@@ -123,10 +136,23 @@ impl Policy {
                     rate: tenants.rate,
                 }),
                 retries: Some(self.retries),
+                doom: self.doom,
+                cut_off: if self.tells_importance_apart() {
+                    queue.cut_off
+                } else {
+                    Switch::Off
+                },
+                backfill_percent: queue.backfill_percent,
                 ..Settings::default()
             },
-            ..Rules::default()
         }
+    }
+
+    /// Where all are alike, a cut by importance would only be a shorter `max_wait`.
+    fn tells_importance_apart(&self) -> bool {
+        let (first, others) = self.classes.split_first().expect("there is the default");
+        let mut others = others.iter();
+        others.any(|other| other.importance != first.importance)
     }
 
     /// The policy against settings that are read after it.
@@ -137,30 +163,23 @@ impl Policy {
         drain: &DrainSettings,
         warnings: &mut Vec<Problem>,
     ) {
-        check_waits(reader, self, drain);
+        check_waits(reader, self, drain, warnings);
         warn_of_disbelief(reader, self, trust, warnings);
     }
 }
 
 /// The waits of the classes against the drain.
-fn check_waits(reader: &mut Reader, policy: &Policy, drain: &DrainSettings) {
-    let listed = policy.classes.iter().filter(|class| class.row > 0);
-    for class in listed.filter(|class| class.max_wait > drain.timeout) {
+fn check_waits(
+    reader: &mut Reader,
+    policy: &Policy,
+    drain: &DrainSettings,
+    warnings: &mut Vec<Problem>,
+) {
+    for class in policy.classes.iter().filter(|class| class.row > 0) {
         let key = format!("class[{}].max_wait", class.row);
         // Where it is not set, it is that of the queue, of which the same is told.
         if reader.has(&key) {
-            let complaint = Complaint::new(
-                format!(
-                    "it is longer than drain.timeout ({}): what is queued when a drain begins \
-                     could not be served",
-                    duration::show(drain.timeout)
-                ),
-                format!(
-                    "lower it, or raise drain.timeout to at least {}",
-                    duration::show(class.max_wait)
-                ),
-            );
-            reader.problem(&key, complaint);
+            queue::check_wait(reader, &key, class.max_wait, drain.timeout, warnings);
         }
     }
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use super::Machine;
 use super::parse::{self, HOUR, Round};
 use super::problem::Problem;
-use super::quantity;
 use super::reader::{Complaint, Reader};
 use crate::admin;
-use crate::admission::{Decimal, Discipline, RetryLimits};
-use crate::gate::Strategy;
+use crate::admission::{Decimal, RetryLimits};
+use crate::gate::Mode;
 use crate::lifecycle::DrainSettings;
 use crate::proxy::{
-    Limits, Reject, RetryAfter, Timeouts, Trust, TunnelPermit, Upstream, UpstreamProtocol,
+    CancelGrace, EnvoyField, Limits, Reject, RetryAfter, Timeouts, Trust, TunnelPermit, Upstream,
+    UpstreamProtocol,
 };
 use crate::telemetry::{LogFormat, LogSettings};
 
-const MI: u64 = 1 << 20;
+pub(super) const MI: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Descriptors for weir itself.
@@ -26,9 +26,6 @@ const RESERVED: usize = 64;
 
 /// The HTTP library's own bound is just above.
 const MAX_TARGET: u64 = 63 << 10;
-
-/// The gate's ledger counts no further.
-const MAX_DEPTH: u32 = (1 << 24) - 1;
 
 pub(super) fn upstream(reader: &mut Reader) -> Option<Upstream> {
     let address = reader.read("upstream", parse::upstream);
@@ -53,6 +50,21 @@ pub(super) fn workers(reader: &mut Reader, machine: &Machine) -> Option<usize> {
     auto_or(reader, "workers", auto, ToString::to_string, |text| {
         parse::whole(text, &(1..=256))
     })
+}
+
+/// Whether what the gate says counts.
+pub(super) fn mode(reader: &mut Reader, warnings: &mut Vec<Problem>) -> Option<Mode> {
+    let choices = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
+    let mode = reader.read("mode", |text| parse::one_of(text, &choices));
+    if mode == Some(Mode::Shadow) {
+        let complaint = Complaint::new(
+            "nothing is refused and nothing waits: every request goes to the backend at once, which \
+             is not protected; what would have been refused is only counted",
+            "write \"enforce\" when the counts are what you expect",
+        );
+        warnings.push(reader.warning("mode", complaint));
+    }
+    mode
 }
 
 pub(super) fn admin(reader: &mut Reader) -> Option<admin::Settings> {
@@ -96,88 +108,6 @@ pub(super) fn safety_factor(reader: &mut Reader) -> Option<Decimal> {
     reader.read("memory.safety_factor", parse::fraction)
 }
 
-/// What `[queue]` says.
-#[derive(Clone, Debug)]
-pub(super) struct QueueSettings {
-    pub(super) strategy: Strategy,
-    pub(super) max_wait: Duration,
-    pub(super) max_depth: u32,
-    pub(super) max_bytes: u64,
-    pub(super) order: Discipline,
-}
-
-/// In what order those who wait are served.
-pub(super) fn discipline(text: &str) -> Result<Discipline, Complaint> {
-    let choices = [
-        ("fifo", Discipline::Fifo),
-        ("lifo", Discipline::Lifo),
-        ("adaptive", Discipline::Adaptive),
-    ];
-    parse::one_of(text, &choices)
-}
-
-pub(super) fn queue(
-    reader: &mut Reader,
-    machine: &Machine,
-    warnings: &mut Vec<Problem>,
-) -> Option<QueueSettings> {
-    let strategy = reader.read("queue.strategy", |text| {
-        let choices = [
-            ("queue", Strategy::Queue),
-            ("immediate", Strategy::Immediate),
-        ];
-        parse::one_of(text, &choices)
-    });
-    let max_wait = reader.read("queue.max_wait", |text| {
-        parse::duration(text, &(Duration::from_millis(1)..=HOUR))
-    });
-    let max_depth = reader.read("queue.max_depth", |text| {
-        parse::whole(text, &(0..=MAX_DEPTH))
-    });
-    let key = "queue.max_bytes";
-    let max_bytes = auto_or(
-        reader,
-        key,
-        auto_queue_bytes(machine.own_memory_limit),
-        |bytes| quantity::show(*bytes),
-        |text| parse::bytes(text, Round::Down, &(64 << 10..=512 << 30)),
-    );
-    let room = machine
-        .own_memory_limit
-        .map(|limit| limit.saturating_sub(32 * MI));
-    if let (Some(bytes), Some(room)) = (max_bytes, room)
-        && bytes > room.max(16 * MI)
-    {
-        warnings.push(reader.warning(
-            key,
-            Complaint::new(
-                format!(
-                    "weir's own memory limit leaves about {} for the queue; a full one may get \
-                     weir killed",
-                    quantity::show(room)
-                ),
-                "lower it, write \"auto\", or raise the memory limit of weir's container",
-            ),
-        ));
-    }
-    let order = reader.read("queue.order", discipline);
-    Some(QueueSettings {
-        strategy: strategy?,
-        max_wait: max_wait?,
-        max_depth: max_depth?,
-        max_bytes: max_bytes?,
-        order: order?,
-    })
-}
-
-/// Half of weir's own memory less 32 MiB for everything else, at least 16 MiB.
-fn auto_queue_bytes(own_memory_limit: Option<u64>) -> u64 {
-    match own_memory_limit {
-        Some(limit) => (limit / 2).saturating_sub(32 * MI).max(16 * MI),
-        None => 64 * MI,
-    }
-}
-
 pub(super) fn reject(reader: &mut Reader) -> Option<Reject> {
     let status = reader.read("reject.status", |text| parse::whole(text, &(400..=599_u16)));
     let grpc_status = reader.read("reject.grpc_status", |text| parse::whole(text, &(1..=16)));
@@ -185,11 +115,20 @@ pub(super) fn reject(reader: &mut Reader) -> Option<Reject> {
         "auto" => Ok(RetryAfter::Auto),
         _ => parse::seconds(text).map(RetryAfter::Fixed),
     });
+    let envoy = reader.read("reject.envoy", |text| {
+        let choices = [
+            ("none", EnvoyField::None),
+            ("overloaded", EnvoyField::Overloaded),
+            ("ratelimited", EnvoyField::RateLimited),
+        ];
+        parse::one_of(text, &choices)
+    });
     let headers = reader.entries("reject.headers", parse::reject_header);
     Some(Reject {
         status: http::StatusCode::from_u16(status?).expect("400 to 599 are status codes"),
         grpc_status: grpc_status?,
         retry_after: retry_after?,
+        envoy: envoy?,
         headers: headers?,
     })
 }
@@ -338,7 +277,7 @@ pub(super) fn retries(reader: &mut Reader) -> Option<RetryLimits> {
 }
 
 /// The phases of going, and how long a permit outlives its client.
-pub(super) fn drain(reader: &mut Reader) -> Option<(DrainSettings, Duration)> {
+pub(super) fn drain(reader: &mut Reader) -> Option<(DrainSettings, CancelGrace)> {
     let mut timer = |name: &str, least: Duration, most: Duration| {
         reader.read(&format!("drain.{name}"), |text| {
             parse::duration(text, &(least..=most))
@@ -347,7 +286,13 @@ pub(super) fn drain(reader: &mut Reader) -> Option<(DrainSettings, Duration)> {
     let lame_duck = timer("lame_duck", Duration::ZERO, HOUR);
     let timeout = timer("timeout", Duration::ZERO, DAY);
     let grace = timer("grace", Duration::from_secs(1), 2 * DAY);
-    let cancel_grace = timer("cancel_grace", Duration::ZERO, HOUR);
+    let cancel_grace = auto_or(
+        reader,
+        "drain.cancel_grace",
+        CancelGrace::Auto,
+        |_| "the service time's 90th percentile less what has passed, from 0s to 30s".to_owned(),
+        |text| parse::duration(text, &(Duration::ZERO..=HOUR)).map(CancelGrace::Fixed),
+    );
     let drain = DrainSettings {
         lame_duck: lame_duck?,
         timeout: timeout?,
@@ -377,19 +322,16 @@ pub(super) fn log(reader: &mut Reader) -> Option<LogSettings> {
 }
 
 /// `auto`, whose meaning is then shown, or what `parse` reads.
-fn auto_or<T>(
+pub(super) fn auto_or<T>(
     reader: &mut Reader,
     key: &str,
     auto: T,
     show: impl FnOnce(&T) -> String,
-    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+    parse_one: impl FnOnce(&str) -> Result<T, Complaint>,
 ) -> Option<T> {
     let read = reader.read(key, |text| match text {
         "auto" => Ok(None),
-        _ => parse(text).map(Some).map_err(|mut complaint| {
-            complaint.remedy = format!("{}; or \"auto\"", complaint.remedy);
-            complaint
-        }),
+        _ => parse_one(text).map(Some).map_err(parse::or_auto),
     })?;
     if read.is_none() {
         reader.came_to(key, &show(&auto));

@@ -75,8 +75,8 @@ pub use head::trust::{Network, NetworkError, Trust};
 pub use listen::bind;
 use pace::Pace;
 pub use settings::{
-    Limits, Reject, RetryAfter, Settings, Timeouts, TunnelPermit, Upstream, UpstreamAddress,
-    UpstreamProtocol,
+    CancelGrace, EnvoyField, Limits, Reject, RetryAfter, Settings, Timeouts, TunnelPermit,
+    Upstream, UpstreamAddress, UpstreamProtocol,
 };
 use stage::{Progress, Stage};
 use upstream::pool::Pool;

@@ -37,7 +37,18 @@ pub struct Settings {
     pub retries: RetryLimits,
     /// How long a permit stays after a client that left mid-request: memory is not free at
     /// disconnect.
-    pub cancel_grace: Duration,
+    pub cancel_grace: CancelGrace,
+}
+
+/// How long a permit stays after a client that left mid-request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelGrace {
+    /// So long.
+    Fixed(Duration),
+    /// For as long as the backend is likely to go on:
+    /// [`Quantiles::cancel_grace`](crate::admission::Quantiles::cancel_grace) of the request's
+    /// class. Not at all while nothing is measured.
+    Auto,
 }
 
 /// The one backend.
@@ -93,8 +104,22 @@ pub struct Reject {
     pub grpc_status: u16,
     /// When to come back.
     pub retry_after: RetryAfter,
+    /// The field by which Envoy tells why, added where there was no room or too much was sent.
+    pub envoy: EnvoyField,
     /// Fields added to every reject.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// By which field of Envoy's a reject says that it is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnvoyField {
+    /// None.
+    #[default]
+    None,
+    /// `x-envoy-overloaded: true`.
+    Overloaded,
+    /// `x-envoy-ratelimited: true`: Envoy does not retry it.
+    RateLimited,
 }
 
 /// When a refused client is told to come back.

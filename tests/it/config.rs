@@ -3,6 +3,7 @@
 mod bad;
 mod formula;
 mod layers;
+mod policy;
 mod presets;
 mod reload;
 mod routes;

@@ -22,6 +22,7 @@ mod queue;
 mod refusals;
 mod reload;
 mod support;
+mod switches;
 #[cfg(target_os = "linux")]
 mod tail;
 mod tidy;

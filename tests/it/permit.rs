@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::support::client::{Answer, Client, Content, get, post};
@@ -273,6 +273,42 @@ async fn cancel_grace_keeps_the_permit_after_the_client() {
         assert!((least..most).contains(&after), "{phase}: {after:?}");
     }
     weir.assert_at_rest(2).await;
+}
+
+/// The 90th percentile of its own class, once there is one. Fails when the grace is none, and when it is
+/// that of another class (both tried).
+#[tokio::test]
+async fn cancel_grace_follows_the_service_time() {
+    const SERVICE: Duration = Duration::from_secs(2);
+    let backend = backend().await;
+    let weir = Setup::new(&backend, 60)
+        .set("drain.cancel_grace", "auto")
+        .set("class", "[{name = other}]")
+        .set("route", "[{path = /other, class = other}]")
+        .start()
+        .await;
+    drop(begin(&weir, "before the head").await);
+    assert!(back_after(&weir).await < GONE, "nothing is measured yet");
+
+    let mut clients = JoinSet::new();
+    for _ in 0..60 {
+        let mut client = Client::http1(weir.data).await;
+        let path = format!("/?sleep_ms={}", SERVICE.as_millis());
+        clients.spawn(async move { client.get(&path).await.expect("an answer").status });
+    }
+    while let Some(status) = clients.join_next().await {
+        assert_eq!(status.expect("no panic"), 200);
+    }
+    drop(begin(&weir, "mid-response").await);
+    let after = back_after(&weir).await;
+    let (least, most) = (SERVICE * 3 / 4, SERVICE * 2 + LOOKING);
+    assert!((least..most).contains(&after), "{after:?}");
+
+    let other = Raw::get(weir.data, "/other?sleep_ms=600000").await;
+    weir.until_at(1, 0).await;
+    drop(other);
+    assert!(back_after(&weir).await < GONE, "of it nothing is measured");
+    weir.assert_at_rest(63).await;
 }
 
 /// The median of several deaths: one of them may coincide with other work on the machine. Fails

@@ -18,7 +18,7 @@ use crate::proxy::answer::words::RefusalWords;
 use crate::proxy::forward::held_body::{BodyError, HeldBody};
 use crate::proxy::head::check::Refusal;
 use crate::proxy::head::classify::is_grpc;
-use crate::proxy::settings::{RetryAfter, Settings};
+use crate::proxy::settings::{EnvoyField, RetryAfter, Settings};
 use crate::telemetry::Rule;
 
 const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
@@ -26,6 +26,9 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const ENVOY_OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+const ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
 const KIND_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const KIND_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const KIND_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -164,6 +167,9 @@ pub(in crate::proxy) fn rejected(
         };
         headers.insert(GRPC_PUSHBACK, millis);
     }
+    if let Some(field) = envoy_field(settings.envoy, reason) {
+        headers.insert(field, TRUE);
+    }
     for (name, value) in &settings.headers {
         headers.insert(name, value.clone());
     }
@@ -171,6 +177,18 @@ pub(in crate::proxy) fn rejected(
         close(&mut response, dialect);
     }
     response
+}
+
+/// What Envoy is told of a reject, if anything.
+fn envoy_field(wanted: EnvoyField, reason: RejectReason) -> Option<HeaderName> {
+    match (wanted, reason) {
+        // Another instance may serve it, or none.
+        (_, RejectReason::Draining | RejectReason::Internal | RejectReason::Oversize)
+        | (EnvoyField::Overloaded, RejectReason::TenantRate)
+        | (EnvoyField::None, _) => None,
+        (EnvoyField::Overloaded, _) => Some(ENVOY_OVERLOADED),
+        (EnvoyField::RateLimited, _) => Some(ENVOY_RATELIMITED),
+    }
 }
 
 /// The HTTP status of a reject.

@@ -16,12 +16,13 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
-use crate::admission::Outcome;
+use crate::admission::{ClassId, Outcome};
 use crate::gate::Permit;
 use crate::proxy::Connection;
 use crate::proxy::answer::error::ProxyError;
 use crate::proxy::forward::upload::UploadState;
 use crate::proxy::record::Record;
+use crate::proxy::settings::CancelGrace;
 use crate::proxy::upstream::{Http1, Stream};
 use crate::telemetry::{UpstreamError, events};
 
@@ -48,8 +49,10 @@ pub(in crate::proxy) struct Exchange {
     upload: Option<Arc<UploadState>>,
     /// Counts the request when it is dropped.
     record: Option<Record>,
-    /// How long the permit outlives the connection when the client left.
-    cancel_grace: Duration,
+    class: ClassId,
+    /// How long the permit outlives the connection when the client left; `None` once the client
+    /// leaving is not what ends it.
+    cancel_grace: Option<CancelGrace>,
     /// The response has ended before the rest of an upload that is all there was written.
     is_flushing: bool,
     /// It was served to its end: how long it took tells how fast the backend is.
@@ -57,14 +60,20 @@ pub(in crate::proxy) struct Exchange {
 }
 
 impl Exchange {
-    pub(in crate::proxy) fn new(permit: Permit, record: Record, cancel_grace: Duration) -> Self {
+    pub(in crate::proxy) fn new(
+        permit: Permit,
+        record: Record,
+        class: ClassId,
+        cancel_grace: CancelGrace,
+    ) -> Self {
         Self {
             connection: record.connection().clone(),
             permit: Some(permit),
             link: Link::None,
             upload: None,
             record: Some(record),
-            cancel_grace,
+            class,
+            cancel_grace: Some(cancel_grace),
             is_flushing: false,
             is_served: false,
         }
@@ -181,13 +190,13 @@ impl Exchange {
             let upload = self.upload.as_ref();
             self.is_flushing = upload.is_some_and(|upload| upload.is_complete());
         }
-        self.cancel_grace = Duration::ZERO;
+        self.cancel_grace = None;
     }
 
     /// The request failed with an answer of weir's own.
     pub(in crate::proxy) fn fail(mut self, error: &ProxyError, status: StatusCode) {
         self.record().fail(error, status.as_u16());
-        self.cancel_grace = Duration::ZERO;
+        self.cancel_grace = None;
     }
 
     /// A tunnel that goes on without a permit: neither it nor its connection to the backend counts
@@ -197,14 +206,14 @@ impl Exchange {
             connection.vacate();
         }
         self.record().finish(Outcome::Served);
-        self.cancel_grace = Duration::ZERO;
+        self.cancel_grace = None;
         self.permit = None;
     }
 
     /// The tunnel is over.
     pub(in crate::proxy) fn tunnel_ended(mut self) {
         self.record().finish(Outcome::Served);
-        self.cancel_grace = Duration::ZERO;
+        self.cancel_grace = None;
     }
 
     /// The upstream broke off mid-response.
@@ -215,13 +224,28 @@ impl Exchange {
     ) {
         events::upstream_error(&self.connection.shared.telemetry, kind, detail);
         self.record().finish(Outcome::Failed);
-        self.cancel_grace = Duration::ZERO;
+        self.cancel_grace = None;
+    }
+
+    /// How long the permit is to outlive the connection, if it ends now.
+    fn grace(&self) -> Duration {
+        match (self.cancel_grace, &self.record) {
+            (Some(CancelGrace::Fixed(grace)), _) => grace,
+            (Some(CancelGrace::Auto), Some(record)) => {
+                let shared = &self.connection.shared;
+                let elapsed = shared.now().saturating_duration_since(record.admitted_at());
+                let known = shared.gate.service(self.class);
+                known.map_or(Duration::ZERO, |known| known.cancel_grace(elapsed))
+            }
+            (Some(CancelGrace::Auto), None) | (None, _) => Duration::ZERO,
+        }
     }
 }
 
 impl Drop for Exchange {
     /// Ends what is still open towards the backend, and returns the permit once it has ended.
     fn drop(&mut self) {
+        let grace = self.grace();
         drop(self.record.take());
         let mut permit = self.permit.take();
         if let Some(permit) = permit.as_mut().filter(|_| !self.is_served) {
@@ -235,10 +259,9 @@ impl Drop for Exchange {
         if let Some(upload) = &upload {
             upload.cut();
         }
-        if matches!(link, Link::None) && self.cancel_grace.is_zero() {
+        if matches!(link, Link::None) && grace.is_zero() {
             return;
         }
-        let grace = self.cancel_grace;
         let flush = if self.is_flushing {
             FLUSH
         } else {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{BASE_ENV, load_file, machine, owned, with_sets};
+use weir::admission::{Discipline, MaxWait, Switch};
 use weir::config::{Sources, load_on};
+use weir::proxy::CancelGrace;
 
 fn shipped(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,6 +28,30 @@ fn each_loads_cleanly_and_makes_the_permits_that_it_says() {
         let text = std::fs::read_to_string(shipped(name)).expect("readable");
         assert!(text.contains(&format!("# {permits} permits")), "{name}");
     }
+}
+
+/// What each is for is in effect, not only its number of permits.
+#[test]
+fn each_does_what_its_situation_asks_for() {
+    let load = |name: &str| load_file(&shipped(name)).expect("valid").config;
+    let bursty = load("bursty-strict-memory.toml");
+    let class = &bursty.rules.policy.classes[0];
+    assert_eq!(
+        (class.max_wait, class.discipline, class.codel),
+        (MaxWait::Auto, Discipline::Adaptive, Switch::On)
+    );
+    assert_eq!(bursty.proxy.cancel_grace, CancelGrace::Auto);
+    assert_eq!(bursty.rules.max_depth, 0);
+
+    let many = load("multi-tenant.toml").rules.policy;
+    let rate = many.tenants.expect("told apart").rate.expect("a rate");
+    assert_eq!((rate.per_second, rate.burst), (100, 200));
+    let weights: Vec<_> = many.classes.iter().map(|class| class.weight).collect();
+    assert_eq!((&weights[..], many.cut_off), (&[4, 1][..], Switch::On));
+
+    assert_eq!(load("steady.toml").rules.max_depth, 256);
+    let edge = load("edge.toml");
+    assert_eq!((edge.workers, edge.rules.max_depth), (1, 32));
 }
 
 #[test]

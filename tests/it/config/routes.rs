@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::{BASE_ENV, effective, file, load_file, with_env, with_sets};
-use weir::admission::Discipline;
+use weir::admission::{Discipline, MaxWait};
 use weir::config::{DEFAULT_CLASS, Loaded};
 
 const TOML: &str = r#"
@@ -18,6 +18,7 @@ name = "batch"
 weight = 3
 importance = 20
 order = "adaptive"
+codel = true
 max_wait = "5s"
 status = 429
 
@@ -59,6 +60,7 @@ class:
     weight: 3
     importance: 20
     order: adaptive
+    codel: true
     max_wait: 5s
     status: 429
   - {name: vital, importance: 100}
@@ -83,7 +85,7 @@ cost: {headers: [x-request-cost]}
 const JSON: &str = r#"{
 "memory": {"target_memory": "512Mi", "memory_per_task": "16Mi"},
 "class": [
-  {"name": "batch", "weight": 3, "importance": 20, "order": "adaptive", "max_wait": "5s",
+  {"name": "batch", "weight": 3, "importance": 20, "order": "adaptive", "codel": true, "max_wait": "5s",
    "status": 429},
   {"name": "vital", "importance": 100}
 ],
@@ -130,12 +132,12 @@ fn every_format_says_the_same() {
     );
     assert_eq!(
         (batch.order, batch.max_wait),
-        (Discipline::Adaptive, Duration::from_secs(5))
+        (Discipline::Adaptive, MaxWait::Fixed(Duration::from_secs(5)))
     );
     assert_eq!((vital.row, vital.weight, vital.importance), (2, 1, 100));
     assert_eq!(
         (vital.status.as_u16(), vital.max_wait),
-        (503, Duration::from_secs(1))
+        (503, MaxWait::Fixed(Duration::from_secs(1)))
     );
     assert_eq!(policy.routes, [Some("probe".to_owned()), None, None]);
     let rate = policy.tenants.expect("told apart").rate.expect("a rate");
@@ -329,8 +331,8 @@ fn a_request_is_explained() {
                 "peer 127.0.0.1 (in trust.proxies)",
                 "route route[2]: the path is \"/upload\" or below it; the method is POST or PUT; x-batch is there",
                 "x-tier begins with \"gold\"",
-                "class batch (class[1]): weight 3 of 5, importance 20, adaptive, waits 5s at most, \
-                 refused with 429",
+                "class batch (class[1]): weight 3 of 5, importance 20, adaptive, cut by CoDel while it stands, waits 5s at most, \
+                 refused with 429\n",
                 "cost 18Mi, 1.125 of 25 permits: 8Mi + 2.5 × 4194304",
                 "deadline 10s: the default here",
                 "tenant \"acme\": x-tenant says so",

@@ -227,6 +227,34 @@ proptest! {
         prop_assert_eq!(run(true), run(false));
     }
 
+    /// The default of the configuration is half, which is to change nothing for those who know no
+    /// costs.
+    #[test]
+    fn backfill_matters_only_where_costs_differ(
+        settings in any_settings(), permits in 1_u32..5, units in 1..5 * UNITS_PER_TASK,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let run = |backfill_percent: u8| {
+            let settings = Settings { backfill_percent, ..settings.clone() };
+            let mut gate = Gate::new(settings, permits);
+            for step in &steps {
+                match step {
+                    Step::PutBack => {}
+                    Step::Send((class, tenant, again, _, deadline), took) => {
+                        let of = (*class, *tenant, *again, units, *deadline);
+                        apply(&mut gate, &Step::Send(of, *took));
+                    }
+                    step => apply(&mut gate, step),
+                }
+            }
+            gate.pass(FOR_ALL);
+            let end = gate.now;
+            let told = |(at, number, fate)| (end - at, number, fate);
+            gate.events.into_iter().map(told).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(run(0), run(50));
+    }
+
     /// Inside a class and tenant, oldest first, but for those who are smaller.
     #[test]
     fn oldest_first_inside_class_and_tenant_but_for_backfill(
