@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::admission::{
-    ClassSettings, Discipline, Outcome, Policy, Queued, RejectReason, Request, Sample, Settings,
-    Turn, Waiter,
+    ClassId, ClassSettings, Discipline, Outcome, Policy, Queued, RejectReason, Request, Sample,
+    Settings, Turn, Waiter,
 };
 use weir::telemetry::{Source, Telemetry, WaitEnd};
 
@@ -15,6 +15,7 @@ fn counts(criterion: &mut Criterion) {
     let telemetry = Telemetry::new();
     let metrics = &telemetry.metrics;
     let took = Duration::from_micros(1500);
+    let account = metrics.account(ClassId::default(), None);
     let mut group = criterion.benchmark_group("metrics");
     group.bench_function("served", |bencher| {
         // What a request that is served counts, in order.
@@ -24,14 +25,14 @@ fn counts(criterion: &mut Criterion) {
             metrics.first_byte(took);
             metrics.response(Source::Upstream, 200);
             metrics.service_time(took);
-            metrics.finished(Outcome::Served);
+            metrics.finished(account, Outcome::Served);
         });
     });
     group.bench_function("rejected", |bencher| {
         bencher.iter(|| {
             metrics.response(Source::Weir, 503);
-            metrics.finished(Outcome::Rejected);
-            metrics.rejected(RejectReason::NoPermit);
+            metrics.finished(account, Outcome::Rejected);
+            metrics.rejected(account, RejectReason::NoPermit);
         });
     });
     group.finish();

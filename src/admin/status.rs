@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use crate::gate::Gate;
+use crate::admission::{ClassId, Outcome, RejectReason};
+use crate::gate::{Gate, Mode};
 use crate::lifecycle::Phase;
-use crate::telemetry::Figures;
+use crate::telemetry::{Figures, PolicyFigures};
 
 /// The gate's figures in the form that telemetry takes.
 #[must_use]
@@ -25,6 +26,22 @@ pub fn figures(gate: &Gate, phase: Phase) -> Figures {
         target_memory: budget.target_memory(),
         memory_per_task: budget.memory_per_task(),
         phase: phase.label(),
+        policy: policy(gate),
+    }
+}
+
+/// What the gate says of its policy.
+fn policy(gate: &Gate) -> PolicyFigures {
+    let rules = gate.rules();
+    let classes = (0..).map(ClassId).zip(&rules.policy.classes);
+    let classes = classes.map(|(class, _)| class);
+    let shadow = |class| RejectReason::ALL.map(|reason| gate.shadow_rejected(class, reason));
+    PolicyFigures {
+        is_shadow: rules.mode == Mode::Shadow,
+        shadow_rejected: classes.clone().map(shadow).collect(),
+        enough_units: gate.enough_units(),
+        prediction: gate.prediction_error(),
+        service: classes.map(|class| gate.service(class)).collect(),
     }
 }
 
@@ -39,6 +56,8 @@ pub(super) fn status(admin: &Admin) -> Value {
         "uptime_seconds": admin.started.elapsed().as_secs(),
         "gate": gate(admin, &figures),
         "budget": budget(&admin.gate),
+        "mode": if figures.policy.is_shadow { "shadow" } else { "enforce" },
+        "classes": classes(admin, &figures),
         "requests": counts(totals.by_outcome()),
         "rejected": counts(totals.by_reason()),
         "service": {
@@ -88,6 +107,30 @@ fn gate(admin: &Admin, figures: &Figures) -> Value {
         "overloaded": admin.telemetry.is_overloaded(),
         "broken": admin.gate.is_broken(),
     })
+}
+
+/// For each class what is guaranteed to it and what became of its requests.
+fn classes(admin: &Admin, figures: &Figures) -> Vec<Value> {
+    let settings = admin.gate.rules().policy.classes;
+    let weights: u32 = settings.iter().map(|class| class.weight).sum();
+    let counted = admin.telemetry.classes();
+    let service = figures.policy.service.iter();
+    let classes = counted.iter().zip(&settings).zip(service);
+    classes
+        .map(|(((name, counts), class), service)| {
+            let share = f64::from(class.weight) / f64::from(weights.max(1));
+            json!({
+                "name": &**name,
+                "share": share,
+                "permits": share * f64::from(figures.permit_limit),
+                "finished": counts.requests.iter().sum::<u64>(),
+                "served": counts.requests[Outcome::Served as usize],
+                "rejected": counts.rejected.iter().sum::<u64>(),
+                "shadow_rejected": counts.shadow_rejected.iter().sum::<u64>(),
+                "service_p50_seconds": service.map(|known| known.p50.as_secs_f64()),
+            })
+        })
+        .collect()
 }
 
 /// The numbers and how the limit comes from them.

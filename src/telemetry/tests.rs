@@ -22,6 +22,7 @@ fn figures() -> Figures {
         target_memory: 10 << 30,
         memory_per_task: 1 << 30,
         phase: "lame_duck",
+        policy: PolicyFigures::default(),
     }
 }
 
@@ -178,9 +179,9 @@ fn the_order_is_always_the_same() {
 fn counters_show_the_counts() {
     let telemetry = Telemetry::new();
     let metrics = &telemetry.metrics;
-    metrics.finished(Outcome::Served);
-    metrics.finished(Outcome::Served);
-    metrics.rejected(RejectReason::QueueBytes);
+    metrics.finished(Account::default(), Outcome::Served);
+    metrics.finished(Account::default(), Outcome::Served);
+    metrics.rejected(Account::default(), RejectReason::QueueBytes);
     metrics.response(Source::Upstream, 204);
     metrics.response(Source::Weir, 503);
     metrics.response(Source::Upstream, 999);
@@ -327,8 +328,12 @@ fn totals_can_be_read_back() {
         telemetry.totals().last_reload_ok,
         "the first reading was good"
     );
-    telemetry.metrics.rejected(RejectReason::NoPermit);
-    telemetry.metrics.rejected(RejectReason::Draining);
+    telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::NoPermit);
+    telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::Draining);
     telemetry.metrics.service_time(Duration::from_millis(20));
     telemetry.metrics.service_time(Duration::from_millis(30));
     let totals = telemetry.totals();
@@ -343,7 +348,9 @@ fn a_second_by_second_tick_follows_demand_and_overload() {
     let start = Instant::now();
     telemetry.tick(start, &figures());
     assert!(!telemetry.is_overloaded());
-    telemetry.metrics.rejected(RejectReason::QueueWait);
+    telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::QueueWait);
     telemetry.tick(start + Duration::from_secs(1), &figures());
     assert!(telemetry.is_overloaded());
     let demand = telemetry.demand_ratio();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::admission::RejectReason;
 use crate::gate::{Arrival, Ask, Cost};
 use crate::lifecycle::Phase;
-use crate::telemetry::names;
+use crate::telemetry::{Account, names};
 use port::{CLOCK_BROKEN, header};
 pub(crate) use port::{Port, within};
 
@@ -24,7 +24,9 @@ async fn readiness_follows_the_phase_and_never_the_load() {
     let queued = port.gate.arrive_now(&Ask::new(Cost::Task, 10));
     assert!(matches!(queued, Arrival::Queued(_)), "the gate is full");
     for _ in 0..1000 {
-        port.telemetry.metrics.rejected(RejectReason::QueueWait);
+        port.telemetry
+            .metrics
+            .rejected(Account::default(), RejectReason::QueueWait);
     }
     let ready = port.ask(Method::GET, "/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "serving\n"));
@@ -103,7 +105,9 @@ async fn status_shows_the_gate_and_the_arithmetic() {
     let arrivals: Vec<_> = (0..3)
         .map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 10)))
         .collect();
-    port.telemetry.metrics.rejected(RejectReason::QueueDepth);
+    port.telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::QueueDepth);
     let answer = port.ask(Method::GET, "/status").await;
     assert_eq!(
         (answer.status, header(&answer, "content-type")),

@@ -9,6 +9,7 @@ fn request<'a>(method: &'a Method, path: &'a str) -> Finished<'a> {
     Finished {
         client: ([127, 0, 0, 1], 4000).into(),
         target: Some((method, path)),
+        account: Account::default(),
         status: Some(503),
         outcome: Outcome::Rejected,
         reject: Some(RejectReason::QueueWait),
@@ -111,11 +112,21 @@ fn rejects_are_all_counted_and_rarely_logged() {
     let log = capture(LogFormat::Json, "info", |_| {
         let now = Instant::now();
         for _ in 0..1000 {
-            rejected(&telemetry, RejectReason::QueueDepth, now);
+            rejected(
+                &telemetry,
+                Account::default(),
+                RejectReason::QueueDepth,
+                now,
+            );
         }
-        rejected(&telemetry, RejectReason::NoPermit, now);
+        rejected(&telemetry, Account::default(), RejectReason::NoPermit, now);
         let later = now + Duration::from_secs(1);
-        rejected(&telemetry, RejectReason::QueueDepth, later);
+        rejected(
+            &telemetry,
+            Account::default(),
+            RejectReason::QueueDepth,
+            later,
+        );
     });
     let totals = telemetry.totals();
     assert_eq!(totals.reason(RejectReason::QueueDepth), 1001);
