@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::admission::{
     ClassId, ClassSettings, Discipline, Outcome, Policy, Queued, RejectReason, Request, Sample,
-    Settings, Turn, Waiter,
+    Settings, TenantKey, Turn, Waiter,
 };
-use weir::telemetry::{Source, Telemetry, WaitEnd};
+use weir::telemetry::{Labels, PolicyFigures, Source, Telemetry, WaitEnd};
 
 fn counts(criterion: &mut Criterion) {
     let telemetry = Telemetry::new();
@@ -35,6 +35,26 @@ fn counts(criterion: &mut Criterion) {
             metrics.rejected(account, RejectReason::NoPermit);
         });
     });
+    let names: Vec<String> = (0..1000).map(|name| format!("tenant-{name}")).collect();
+    telemetry.set_labels(
+        &Labels {
+            classes: vec!["default".to_owned()],
+            tenants: Some(10),
+        },
+        &PolicyFigures::default(),
+    );
+    // The first of so many sends half of all; the others take turns.
+    for tenants in [2, 1000] {
+        group.bench_function(format!("account of {tenants} tenants"), |bencher| {
+            let mut turn = 0_usize;
+            bencher.iter(|| {
+                turn = (turn + 1) % (2 * tenants);
+                let name = turn.saturating_sub(tenants);
+                let key = TenantKey::new(name as u64);
+                metrics.account(ClassId::default(), Some((key, names[name].as_bytes())))
+            });
+        });
+    }
     group.finish();
 }
 

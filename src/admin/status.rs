@@ -3,8 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use crate::admission::{ClassId, Outcome, RejectReason};
-use crate::gate::{Gate, Mode};
+use crate::gate::Gate;
 use crate::lifecycle::Phase;
 use crate::telemetry::{Figures, PolicyFigures};
 
@@ -32,16 +31,13 @@ pub fn figures(gate: &Gate, phase: Phase) -> Figures {
 
 /// What the gate says of its policy.
 fn policy(gate: &Gate) -> PolicyFigures {
-    let rules = gate.rules();
-    let classes = (0..).map(ClassId).zip(&rules.policy.classes);
-    let classes = classes.map(|(class, _)| class);
-    let shadow = |class| RejectReason::ALL.map(|reason| gate.shadow_rejected(class, reason));
+    let classes = gate.classes();
     PolicyFigures {
-        is_shadow: rules.mode == Mode::Shadow,
-        shadow_rejected: classes.clone().map(shadow).collect(),
+        is_shadow: gate.is_shadow(),
+        shadow_rejected: classes.iter().map(|class| class.shadow_rejected).collect(),
         enough_units: gate.enough_units(),
         prediction: gate.prediction_error(),
-        service: classes.map(|class| gate.service(class)).collect(),
+        service: classes.iter().map(|class| class.service).collect(),
     }
 }
 
@@ -111,26 +107,24 @@ fn gate(admin: &Admin, figures: &Figures) -> Value {
 
 /// For each class what is guaranteed to it and what became of its requests.
 fn classes(admin: &Admin, figures: &Figures) -> Vec<Value> {
-    let settings = admin.gate.rules().policy.classes;
-    let weights: u32 = settings.iter().map(|class| class.weight).sum();
-    let counted = admin.telemetry.classes();
-    let service = figures.policy.service.iter();
-    let classes = counted.iter().zip(&settings).zip(service);
-    classes
-        .map(|(((name, counts), class), service)| {
-            let share = f64::from(class.weight) / f64::from(weights.max(1));
-            json!({
-                "name": &**name,
-                "share": share,
-                "permits": share * f64::from(figures.permit_limit),
-                "finished": counts.requests.iter().sum::<u64>(),
-                "served": counts.requests[Outcome::Served as usize],
-                "rejected": counts.rejected.iter().sum::<u64>(),
-                "shadow_rejected": counts.shadow_rejected.iter().sum::<u64>(),
-                "service_p50_seconds": service.map(|known| known.p50.as_secs_f64()),
-            })
+    let classes = admin.gate.classes();
+    let weights: u32 = classes.iter().map(|class| class.weight).sum();
+    let counted = admin.telemetry.classes(&figures.policy);
+    let each = counted.iter().zip(&classes);
+    each.map(|((name, counts), class)| {
+        let share = f64::from(class.weight) / f64::from(weights.max(1));
+        json!({
+            "name": &**name,
+            "share": share,
+            "permits": share * f64::from(figures.permit_limit),
+            "finished": counts.finished(),
+            "served": counts.served(),
+            "rejected": counts.rejects(),
+            "shadow_rejected": counts.shadow_rejects(),
+            "service_p50_seconds": class.service.map(|known| known.p50.as_secs_f64()),
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// The numbers and how the limit comes from them.

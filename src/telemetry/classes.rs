@@ -35,6 +35,32 @@ pub struct ClassCounts {
     pub shadow_rejected: ByReason,
 }
 
+impl ClassCounts {
+    /// Requests that are over.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.requests.iter().sum()
+    }
+
+    /// Those that were served.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.requests[Outcome::Served as usize]
+    }
+
+    /// Those that were refused.
+    #[must_use]
+    pub fn rejects(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+
+    /// Those that would have been refused.
+    #[must_use]
+    pub fn shadow_rejects(&self) -> u64 {
+        self.shadow_rejected.iter().sum()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Row {
     requests: [AtomicU64; Outcome::ALL.len()],

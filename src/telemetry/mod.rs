@@ -99,8 +99,10 @@ impl Telemetry {
 
     /// What was counted of each class that is configured, by its name and in that order.
     #[must_use]
-    pub fn classes(&self) -> Vec<(Arc<str>, ClassCounts)> {
-        self.metrics.classes().configured()
+    pub fn classes(&self, now: &PolicyFigures) -> Vec<(Arc<str>, ClassCounts)> {
+        let classes = self.metrics.classes();
+        classes.note_shadow(&now.shadow_rejected);
+        classes.configured()
     }
 
     /// Whether there is a line for each finished request. Off until set.

@@ -1,12 +1,15 @@
 //! What a scrape shows, from the first one on.
 
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::labels::{CODES, HANDSHAKES, RESULTS};
 use super::names::{self, Kind, MetricSpec, PHASES};
 use super::*;
-use crate::admission::{Outcome, UNITS_PER_TASK};
+use crate::admission::classify::Hint;
+use crate::admission::{Outcome, PredictionError, Quantiles, UNITS_PER_TASK};
 
 fn figures() -> Figures {
     Figures {
@@ -22,8 +25,29 @@ fn figures() -> Figures {
         target_memory: 10 << 30,
         memory_per_task: 1 << 30,
         phase: "lame_duck",
-        policy: PolicyFigures::default(),
+        policy: PolicyFigures {
+            is_shadow: true,
+            shadow_rejected: vec![ByReason::default()],
+            enough_units: 12 * u64::from(UNITS_PER_TASK) + 1,
+            prediction: PredictionError::default(),
+            service: vec![Some(Quantiles {
+                p10: Duration::from_millis(20),
+                p50: Duration::from_millis(50),
+                p90: Duration::from_micros(90_500),
+            })],
+        },
     }
+}
+
+/// Where tenants are told apart.
+fn with_tenants() -> Telemetry {
+    let telemetry = Telemetry::new();
+    let labels = Labels {
+        classes: vec!["default".to_owned()],
+        tenants: Some(1),
+    };
+    telemetry.set_labels(&labels, &PolicyFigures::default());
+    telemetry
 }
 
 /// The series of a scrape and their values.
@@ -39,7 +63,7 @@ fn series(text: &str) -> BTreeMap<String, f64> {
 
 #[test]
 fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
-    let telemetry = Telemetry::new();
+    let telemetry = with_tenants();
     let found = series(&telemetry.render(&figures()));
     for series in labelled_series() {
         assert_eq!(found.get(&series), Some(&0.0), "{series}");
@@ -52,6 +76,8 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
         "weir_upstream_retries_denied_total",
         "weir_tunnels",
         "weir_panics_total",
+        "weir_expired_dispatches_total",
+        "weir_predicted_waits_total",
         "weir_log_lines_dropped_total",
         "weir_connections",
         "weir_tls_certificate_expiry_seconds",
@@ -83,6 +109,17 @@ fn labelled_series() -> BTreeSet<String> {
     for reason in RejectReason::ALL {
         let labels = [("class", "default"), ("reason", reason.label())];
         expect("weir_rejected_total", &labels);
+        expect("weir_shadow_rejected_total", &labels);
+    }
+    for hint in Hint::ALL {
+        expect("weir_bad_hint_total", &[("header", hint.label())]);
+    }
+    for direction in ["longer", "shorter"] {
+        let labels = [("direction", direction)];
+        expect("weir_predicted_wait_error_seconds_total", &labels);
+    }
+    for name in ["weir_tenant_requests_total", "weir_tenant_rejected_total"] {
+        expect(name, &[("tenant", "other")]);
     }
     for source in Source::ALL {
         for code in CODES {
@@ -118,7 +155,7 @@ fn labelled_series() -> BTreeSet<String> {
 
 #[test]
 fn the_text_is_what_the_table_says() {
-    let telemetry = Telemetry::new();
+    let telemetry = with_tenants();
     let text = telemetry.render(&figures());
     for spec in names::ALL {
         let MetricSpec { name, help, .. } = spec;
@@ -305,6 +342,9 @@ fn labels_stand_at_the_place_of_their_variant() {
     }
     for (at, kind) in UpstreamError::ALL.into_iter().enumerate() {
         assert_eq!(kind as usize, at);
+    }
+    for (at, hint) in Hint::ALL.into_iter().enumerate() {
+        assert_eq!(hint as usize, at);
     }
 }
 
