@@ -1,9 +1,11 @@
 //! What a scrape tells of the policy: every metric with labels that the configuration names.
 //!
 //! The exporter cannot take a series back, and some of these come and go with a reload; so they are
-//! written here. What is not known has no series: a made-up number would end up in somebody's sum.
+//! written here. Which series there are depends on the configuration and never on what is sent, but
+//! for the names of tenants.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::classes::{ByReason, ClassCounts};
 use super::histogram::amount;
@@ -45,10 +47,10 @@ type Series<'a> = (Vec<&'a str>, String);
 /// The text of the metrics of this module.
 pub(super) fn render(metrics: &Metrics, figures: &PolicyFigures) -> String {
     let configured = metrics.classes().configured();
-    let service = configured.iter().zip(&figures.service);
-    let service = service.flat_map(|((class, _), known)| {
-        let quantiles = known.iter().flat_map(quantiles);
-        quantiles.map(move |(quantile, time)| (vec![&**class, quantile], time.to_string()))
+    let service = configured.iter().enumerate().flat_map(|(at, (class, _))| {
+        let known = figures.service.get(at).copied().flatten();
+        let series = |(quantile, seconds)| (vec![&**class, quantile], number(seconds));
+        quantiles(known).map(series)
     });
     let enough = figures.sufficient_permits();
     let enough = enough.map(|permits| (Vec::new(), number(permits)));
@@ -112,10 +114,18 @@ fn prediction(error: &PredictionError) -> String {
     .concat()
 }
 
-/// The values of the `quantile` label, and what they are in seconds.
-fn quantiles(known: &Quantiles) -> [(&'static str, f64); 3] {
-    [("0.1", known.p10), ("0.5", known.p50), ("0.9", known.p90)]
-        .map(|(quantile, time)| (quantile, time.as_secs_f64()))
+/// The values of the `quantile` label, and what they are in seconds: NaN while that is not known, as
+/// those of a summary are that has seen nothing.
+fn quantiles(known: Option<Quantiles>) -> [(&'static str, f64); 3] {
+    let seconds = |pick: fn(Quantiles) -> Duration| {
+        let time = known.map(pick);
+        time.map_or(f64::NAN, |time| time.as_secs_f64())
+    };
+    [
+        ("0.1", seconds(|known| known.p10)),
+        ("0.5", seconds(|known| known.p50)),
+        ("0.9", seconds(|known| known.p90)),
+    ]
 }
 
 /// One metric, if it has any series.

@@ -190,23 +190,16 @@ fn predictions_and_service_times_are_shown_in_seconds() {
     let of = |direction: &str| found[&format!("{error}{{direction=\"{direction}\"}}")];
     assert!((of("longer") - 1.500_001).abs() < 1e-9);
     assert!((of("shorter") - 0.000_02).abs() < 1e-9);
-    let quantiles: Vec<_> = found
-        .iter()
-        .filter(|(name, _)| name.starts_with("weir_service_quantile_seconds"))
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
-    let name = |quantile| {
-        format!("weir_service_quantile_seconds{{class=\"gold\",quantile=\"{quantile}\"}}")
+    let quantile = |class: &str, quantile: &str| {
+        let labels = format!("{{class=\"{class}\",quantile=\"{quantile}\"}}");
+        found[&format!("weir_service_quantile_seconds{labels}")]
     };
-    let expected = [("0.1", 0.02), ("0.5", 0.05), ("0.9", 0.0905)];
-    let expected = expected.map(|(quantile, value)| (name(quantile), value));
-    assert_eq!(
-        quantiles,
-        expected
-            .each_ref()
-            .map(|(name, value)| (name.as_str(), *value)),
-        "what is not known has no series"
-    );
+    for (at, seconds) in [("0.1", 0.02), ("0.5", 0.05), ("0.9", 0.0905)] {
+        assert!((quantile("gold", at) - seconds).abs() < 1e-9, "{at}");
+        for class in ["default", "new"] {
+            assert!(quantile(class, at).is_nan(), "{class} is not known");
+        }
+    }
 }
 
 #[test]
