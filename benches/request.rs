@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::admission::{
-    ClassSettings, Discipline, Outcome, Policy, Queued, RejectReason, Request, Sample, Settings,
-    Turn, Waiter,
+    ClassId, ClassSettings, Discipline, Outcome, Policy, Queued, RejectReason, Request, Sample,
+    Settings, TenantKey, Turn, Waiter,
 };
-use weir::telemetry::{Source, Telemetry, WaitEnd};
+use weir::telemetry::{Labels, PolicyFigures, Source, Telemetry, WaitEnd};
 
 fn counts(criterion: &mut Criterion) {
     let telemetry = Telemetry::new();
     let metrics = &telemetry.metrics;
     let took = Duration::from_micros(1500);
+    let account = metrics.account(ClassId::default(), None);
     let mut group = criterion.benchmark_group("metrics");
     group.bench_function("served", |bencher| {
         // What a request that is served counts, in order.
@@ -24,16 +25,36 @@ fn counts(criterion: &mut Criterion) {
             metrics.first_byte(took);
             metrics.response(Source::Upstream, 200);
             metrics.service_time(took);
-            metrics.finished(Outcome::Served);
+            metrics.finished(account, Outcome::Served);
         });
     });
     group.bench_function("rejected", |bencher| {
         bencher.iter(|| {
             metrics.response(Source::Weir, 503);
-            metrics.finished(Outcome::Rejected);
-            metrics.rejected(RejectReason::NoPermit);
+            metrics.finished(account, Outcome::Rejected);
+            metrics.rejected(account, RejectReason::NoPermit);
         });
     });
+    let names: Vec<String> = (0..1000).map(|name| format!("tenant-{name}")).collect();
+    telemetry.set_labels(
+        &Labels {
+            classes: vec!["default".to_owned()],
+            tenants: Some(10),
+        },
+        &PolicyFigures::default(),
+    );
+    // The first of so many sends half of all; the others take turns.
+    for tenants in [2, 1000] {
+        group.bench_function(format!("account of {tenants} tenants"), |bencher| {
+            let mut turn = 0_usize;
+            bencher.iter(|| {
+                turn = (turn + 1) % (2 * tenants);
+                let name = turn.saturating_sub(tenants);
+                let key = TenantKey::new(name as u64);
+                metrics.account(ClassId::default(), Some((key, names[name].as_bytes())))
+            });
+        });
+    }
     group.finish();
 }
 

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use crate::gate::{Gate, Mode};
+use crate::gate::Gate;
 use crate::lifecycle::Phase;
-use crate::telemetry::Figures;
+use crate::telemetry::{Figures, PolicyFigures};
 
 /// The gate's figures in the form that telemetry takes.
 #[must_use]
@@ -25,6 +25,19 @@ pub fn figures(gate: &Gate, phase: Phase) -> Figures {
         target_memory: budget.target_memory(),
         memory_per_task: budget.memory_per_task(),
         phase: phase.label(),
+        policy: policy(gate),
+    }
+}
+
+/// What the gate says of its policy.
+fn policy(gate: &Gate) -> PolicyFigures {
+    let classes = gate.classes();
+    PolicyFigures {
+        is_shadow: gate.is_shadow(),
+        shadow_rejected: classes.iter().map(|class| class.shadow_rejected).collect(),
+        enough_units: gate.enough_units(),
+        prediction: gate.prediction_error(),
+        service: classes.iter().map(|class| class.service).collect(),
     }
 }
 
@@ -39,10 +52,8 @@ pub(super) fn status(admin: &Admin) -> Value {
         "uptime_seconds": admin.started.elapsed().as_secs(),
         "gate": gate(admin, &figures),
         "budget": budget(&admin.gate),
-        "mode": match admin.gate.rules().mode {
-            Mode::Enforce => "enforce",
-            Mode::Shadow => "shadow",
-        },
+        "mode": if figures.policy.is_shadow { "shadow" } else { "enforce" },
+        "classes": classes(admin, &figures),
         "requests": counts(totals.by_outcome()),
         "rejected": counts(totals.by_reason()),
         "service": {
@@ -92,6 +103,28 @@ fn gate(admin: &Admin, figures: &Figures) -> Value {
         "overloaded": admin.telemetry.is_overloaded(),
         "broken": admin.gate.is_broken(),
     })
+}
+
+/// For each class what is guaranteed to it and what became of its requests.
+fn classes(admin: &Admin, figures: &Figures) -> Vec<Value> {
+    let classes = admin.gate.classes();
+    let weights: u32 = classes.iter().map(|class| class.weight).sum();
+    let counted = admin.telemetry.classes(&figures.policy);
+    let each = counted.iter().zip(&classes);
+    each.map(|((name, counts), class)| {
+        let share = f64::from(class.weight) / f64::from(weights.max(1));
+        json!({
+            "name": &**name,
+            "share": share,
+            "permits": share * f64::from(figures.permit_limit),
+            "finished": counts.finished(),
+            "served": counts.served(),
+            "rejected": counts.rejects(),
+            "shadow_rejected": counts.shadow_rejects(),
+            "service_p50_seconds": class.service.map(|known| known.p50.as_secs_f64()),
+        })
+    })
+    .collect()
 }
 
 /// The numbers and how the limit comes from them.

@@ -193,12 +193,16 @@ fn classify(
     let deadline = found
         .deadline
         .and_then(|(time, _)| arrived.checked_add(time));
-    record.classified(class, found.cost.bytes, deadline);
+    let metrics = &connection.shared.telemetry.metrics;
+    found.bad.iter().for_each(|hint| metrics.bad_hint(hint));
+    let tenant = found
+        .tenant
+        .map(|(_, name)| (connection.shared.tenant_key(name), name));
+    let account = metrics.account(class, tenant);
+    record.classified(account, found.cost.bytes, deadline);
     Ask {
         class,
-        tenant: found
-            .tenant
-            .map(|(_, name)| connection.shared.tenant_key(name)),
+        tenant: tenant.map(|(key, _)| key),
         attempt: found.retry.map_or(Attempt::First, |_| Attempt::Retry),
         cost: Cost::Bytes(found.cost.bytes),
         oversize: found.cost.oversize,

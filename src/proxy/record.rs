@@ -10,9 +10,9 @@ use super::Connection;
 use super::Shared;
 use super::answer::error::ProxyError;
 use super::head::check::Refusal;
-use crate::admission::{ClassId, Outcome, RejectReason};
+use crate::admission::{Outcome, RejectReason};
 use crate::telemetry::events::{self, Finished};
-use crate::telemetry::{Metrics, Source, WaitEnd};
+use crate::telemetry::{Account, Metrics, Source, WaitEnd};
 
 /// What is known of a request so far. Dropping it counts it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Record {
     /// For the access log; `None` if there is none.
     target: Option<(Method, Uri)>,
     arrived: Instant,
-    class: ClassId,
+    account: Account,
     /// In bytes of the backend's memory.
     cost: u64,
     /// When its client gives up, if that is known.
@@ -42,7 +42,7 @@ impl Record {
         Self {
             target: is_logged.then(|| (request.method().clone(), request.uri().clone())),
             arrived: shared.now(),
-            class: ClassId::default(),
+            account: Account::default(),
             cost: 0,
             deadline: None,
             admitted: None,
@@ -64,9 +64,10 @@ impl Record {
         self.arrived
     }
 
-    /// What it is to the gate, in bytes of the backend's memory, and when its client gives up.
-    pub(super) fn classified(&mut self, class: ClassId, cost: u64, deadline: Option<Instant>) {
-        self.class = class;
+    /// In whose name it is counted, its cost in bytes of the backend's memory, and when its client
+    /// gives up.
+    pub(super) fn classified(&mut self, account: Account, cost: u64, deadline: Option<Instant>) {
+        self.account = account;
         self.cost = cost;
         self.deadline = deadline;
     }
@@ -81,6 +82,13 @@ impl Record {
     pub(super) fn has_expired(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| deadline <= self.shared().now())
+    }
+
+    /// It goes to the backend now.
+    pub(super) fn dispatched(&self) {
+        if self.has_expired() {
+            self.metrics().expired_dispatch();
+        }
     }
 
     /// How long it waited, if its client gives up some time; `None` if it did not wait.
@@ -117,7 +125,7 @@ impl Record {
         self.reason = Some(reason);
         self.answer(Source::Weir, status);
         self.finish(Outcome::Rejected);
-        events::rejected(&self.shared().telemetry, reason, now);
+        events::rejected(&self.shared().telemetry, self.account, reason, now);
     }
 
     /// The client left before it had a permit.
@@ -208,6 +216,7 @@ impl Drop for Record {
                 .target
                 .as_ref()
                 .map(|(method, uri)| (method, uri.path())),
+            account: self.account,
             status: self.status,
             outcome,
             reject: self.reason,

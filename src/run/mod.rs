@@ -19,17 +19,20 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::{self, Admin, Hooks};
-use crate::config::{self, Loaded, Machine, Problems, Sources, Watched};
+use crate::config::{self, Config, Loaded, Machine, Problems, Sources, Watched};
 use crate::gate::Gate;
 use crate::lifecycle::{Lifecycle, Phase, Signals, Told};
 use crate::proxy::{self, Proxy};
 use crate::telemetry::log::{self, LastLines, LogControl};
-use crate::telemetry::{Telemetry, events};
+use crate::telemetry::{Labels, PolicyFigures, Telemetry, events};
 use reload::{Applied, Current};
 
 /// How often the configuration is looked at. By content, so that the link swaps of a `ConfigMap`
 /// are seen as well as edits.
 const CONFIG_POLL: Duration = Duration::from_secs(1);
+
+/// How often the gate is reminded that time passes, even if nobody comes.
+const GATE_TICK: Duration = Duration::from_millis(250);
 
 /// How often demand and overload are followed.
 const TICK: Duration = Duration::from_secs(1);
@@ -159,6 +162,7 @@ async fn serve(
     let telemetry = Arc::new(Telemetry::new());
     telemetry.set_access_log(config.log.access);
     let gate = Gate::new(config.budget, config.rules.clone());
+    telemetry.set_labels(&labels(config), &PolicyFigures::default());
     let proxy = Proxy::start(
         gate.clone(),
         telemetry.clone(),
@@ -269,10 +273,11 @@ async fn accept(sidecar: Arc<Sidecar>, listener: TcpListener) {
 async fn keep_up(sidecar: Arc<Sidecar>) {
     let phases = sidecar.lifecycle.subscribe();
     let mut phase = *phases.borrow();
-    let mut tick = interval(TICK);
+    let (mut gate_tick, mut tick) = (interval(GATE_TICK), interval(TICK));
     let mut entered = sidecar.lifecycle.subscribe();
     loop {
         tokio::select! {
+            _ = gate_tick.tick() => sidecar.gate.tick(),
             now = tick.tick() => {
                 let figures = admin::figures(&sidecar.gate, phase);
                 sidecar.telemetry.tick(now.into_std(), &figures);
@@ -311,6 +316,16 @@ async fn watch_config(sidecar: Arc<Sidecar>) {
     }
 }
 
+/// What metrics name classes and tenants by.
+fn labels(config: &Config) -> Labels {
+    let classes = config.policy.classes.iter();
+    let tenants = config.policy.tenants;
+    Labels {
+        classes: classes.map(|class| class.name.clone()).collect(),
+        tenants: tenants.map(|tenants| tenants.top),
+    }
+}
+
 fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
         tracing::warn!(key = warning.key, "configuration: {}", warning.one_line());
@@ -332,6 +347,9 @@ impl Sidecar {
         };
         let Applied { loaded, changes } = applied;
         let config = &loaded.config;
+        let phase = *self.lifecycle.subscribe().borrow();
+        let before = admin::figures(&self.gate, phase).policy;
+        self.telemetry.set_labels(&labels(config), &before);
         self.gate.set_rules(config.rules.clone());
         self.gate.resize(config.budget);
         self.proxy.reconfigure(config.proxy.clone());

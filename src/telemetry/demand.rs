@@ -86,6 +86,7 @@ fn concurrency(figures: &Figures, refused: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::admission::RejectReason;
+    use crate::telemetry::PolicyFigures;
     use crate::telemetry::names::PHASES;
 
     /// Ten permits, so many of them taken, so many waiting.
@@ -104,6 +105,7 @@ mod tests {
             target_memory: 10,
             memory_per_task: 1,
             phase: PHASES[0],
+            policy: PolicyFigures::default(),
         }
     }
 

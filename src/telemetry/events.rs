@@ -12,6 +12,7 @@ use http::Method;
 
 use super::Telemetry;
 use super::labels::{ConnectionError, Rule, TlsFailure, UpstreamError};
+use super::metrics::Account;
 use crate::admission::{Outcome, RejectReason};
 
 /// The longest path that an access line shows, in bytes.
@@ -27,6 +28,8 @@ pub struct Finished<'a> {
     pub client: SocketAddr,
     /// With what method, and for what path; nobody keeps them while there is no access log.
     pub target: Option<(&'a Method, &'a str)>,
+    /// In whose name it is counted.
+    pub account: Account,
     /// The status that the client was sent, if it was sent one.
     pub status: Option<u16>,
     /// How it ended.
@@ -41,7 +44,7 @@ pub struct Finished<'a> {
 
 /// A request ended: once for each. Writes the access line if there shall be one.
 pub fn finished(telemetry: &Telemetry, request: &Finished<'_>) {
-    telemetry.metrics.finished(request.outcome);
+    telemetry.metrics.finished(request.account, request.outcome);
     let Some((method, path)) = request.target.filter(|_| telemetry.access_log()) else {
         return;
     };
@@ -50,6 +53,7 @@ pub fn finished(telemetry: &Telemetry, request: &Finished<'_>) {
         client = %request.client,
         method = method_name(method),
         path = shortened(path),
+        class = &*telemetry.metrics.class_name(request.account),
         status = request.status,
         outcome = request.outcome.label(),
         reject_reason = request.reject.map(RejectReason::label),
@@ -60,8 +64,8 @@ pub fn finished(telemetry: &Telemetry, request: &Finished<'_>) {
 }
 
 /// A request was refused, now. At most one line per second and reason.
-pub fn rejected(telemetry: &Telemetry, reason: RejectReason, now: Instant) {
-    telemetry.metrics.rejected(reason);
+pub fn rejected(telemetry: &Telemetry, account: Account, reason: RejectReason, now: Instant) {
+    telemetry.metrics.rejected(account, reason);
     let age = telemetry.age_at(now);
     if let Some(suppressed) = telemetry.throttles.rejects[reason as usize].pass(age) {
         tracing::info!(reason = reason.label(), suppressed, "request rejected");

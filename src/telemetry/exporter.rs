@@ -15,11 +15,13 @@ use super::labels::{
 };
 use super::log;
 use super::metrics::{Metrics, get};
-use super::names::{self, DEFAULT_CLASS, Kind, MetricSpec};
-use crate::admission::{Outcome, RejectReason, UNITS_PER_TASK};
+use super::names::{self, Kind, MetricSpec};
+use super::policy::{self, PolicyFigures};
+use crate::admission::UNITS_PER_TASK;
+use crate::admission::classify::Hint;
 
 /// What the gauges are set from, right before a scrape is answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
     /// How many default-cost requests may run at once now.
     pub permit_limit: u32,
@@ -45,6 +47,8 @@ pub struct Figures {
     pub memory_per_task: u64,
     /// The label of the phase that weir is in; one of [`names::PHASES`].
     pub phase: &'static str,
+    /// What the gate says of its policy.
+    pub policy: PolicyFigures,
 }
 
 impl Figures {
@@ -123,8 +127,8 @@ type ProcessValue = fn(&metrics_process::collector::Metrics) -> Option<u64>;
 const METADATA: Metadata<'static> = Metadata::new("weir", Level::INFO, None);
 
 impl Exporter {
-    /// A recorder with every series of the table registered but the histograms, which
-    /// [`Metrics`] renders.
+    /// A recorder with every series of the table registered but those that are rendered elsewhere:
+    /// the histograms and what the policy tells.
     pub(super) fn new() -> Self {
         let mut exporter = Self {
             recorder: PrometheusBuilder::new().build_recorder(),
@@ -158,6 +162,7 @@ impl Exporter {
         }
         let mut text = self.recorder.handle().render();
         text += &metrics.render_histograms();
+        text += &policy::render(metrics, &figures.policy);
         if let Some(seconds) = process.cpu_seconds_total {
             // The exporter's counters are whole numbers, and whole seconds are too coarse here.
             let MetricSpec { name, help, .. } = names::PROCESS_CPU_SECONDS_TOTAL;
@@ -202,18 +207,15 @@ impl Exporter {
     }
 
     fn requests(&mut self) {
-        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
-            let labels = [("class", DEFAULT_CLASS), ("outcome", outcome.label())];
-            self.counter(&names::REQUESTS_TOTAL, &labels, move |metrics| {
-                get(&metrics.counts().requests[at])
+        for (at, hint) in Hint::ALL.into_iter().enumerate() {
+            let labels = [("header", hint.label())];
+            self.counter(&names::BAD_HINT_TOTAL, &labels, move |metrics| {
+                get(&metrics.counts().bad_hints[at])
             });
         }
-        for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
-            let labels = [("class", DEFAULT_CLASS), ("reason", reason.label())];
-            self.counter(&names::REJECTED_TOTAL, &labels, move |metrics| {
-                get(&metrics.counts().rejected[at])
-            });
-        }
+        self.counter(&names::EXPIRED_DISPATCHES_TOTAL, &[], |metrics| {
+            get(&metrics.counts().expired_dispatches)
+        });
         for (from, source) in Source::ALL.into_iter().enumerate() {
             for (class, code) in CODES.into_iter().enumerate() {
                 let labels = [("code", code), ("source", source.label())];
@@ -311,7 +313,7 @@ impl Exporter {
 
     fn life(&mut self) {
         self.gauge(&names::CONFIG_RELOAD_SUCCESS, &[], |metrics, _, _| {
-            f64::from(u8::from(metrics.totals().last_reload_ok))
+            f64::from(u8::from(metrics.last_reload_ok()))
         });
         for (at, result) in RESULTS.into_iter().enumerate() {
             let labels = [("result", result)];

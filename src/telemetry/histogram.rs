@@ -125,7 +125,7 @@ impl Family<'_> {
 }
 
 /// In the unit that the metric's name promises: exact, and as short as can be.
-fn amount(value: u64, unit: Unit) -> String {
+pub(super) fn amount(value: u64, unit: Unit) -> String {
     let (whole, rest) = (value / NANOS, value % NANOS);
     match unit {
         Unit::Seconds if rest == 0 => whole.to_string(),

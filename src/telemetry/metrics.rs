@@ -8,28 +8,50 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::classes::{ClassRow, Classes};
 use super::histogram::{Family, Histogram};
 use super::labels::{
     CODES, ConnectionError, HANDSHAKES, RESULTS, Source, TlsFailure, UpstreamError, WaitEnd,
 };
 use super::names;
-use crate::admission::{Outcome, RejectReason};
+use super::tenants::{TenantRow, Tenants};
+use crate::admission::classify::Hint;
+use crate::admission::{ClassId, Outcome, RejectReason, TenantKey};
 
 /// What is counted. One per weir, shared; every method is cheap and never blocks.
 #[derive(Debug)]
 pub struct Metrics {
     counts: Counts,
+    classes: Classes,
+    tenants: Tenants,
     queue_wait: [Histogram; WaitEnd::ALL.len()],
     service: Histogram,
     first_byte: Histogram,
     cost: Histogram,
 }
 
-/// The counters. Indexed by the position of the label in its `ALL`.
+/// In whose name a request is counted: its class's and its tenant's. The default is for what was not
+/// classified: the default class, and nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    class: ClassRow,
+    tenant: TenantRow,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            class: ClassRow::default(),
+            tenant: TenantRow::NONE,
+        }
+    }
+}
+
+/// The other counters. Indexed by the position of the label in its `ALL`.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) requests: [AtomicU64; Outcome::ALL.len()],
-    pub(super) rejected: [AtomicU64; RejectReason::ALL.len()],
+    pub(super) bad_hints: [AtomicU64; Hint::ALL.len()],
+    pub(super) expired_dispatches: AtomicU64,
     pub(super) responses: [[AtomicU64; CODES.len()]; Source::ALL.len()],
     pub(super) connections: AtomicU64,
     pub(super) connection_errors: [AtomicU64; ConnectionError::ALL.len()],
@@ -126,6 +148,8 @@ impl Metrics {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             counts: Counts::default(),
+            classes: Classes::new(),
+            tenants: Tenants::new(),
             queue_wait: WaitEnd::ALL.map(|_| Histogram::new(&names::QUEUE_WAIT_SECONDS)),
             service: Histogram::new(&names::SERVICE_SECONDS),
             first_byte: Histogram::new(&names::UPSTREAM_FIRST_BYTE_SECONDS),
@@ -133,14 +157,41 @@ impl Metrics {
         })
     }
 
+    /// In whose name a request of this class and this tenant is counted. To be asked once for each
+    /// that arrives: it also says who is busy.
+    #[must_use]
+    pub fn account(&self, class: ClassId, tenant: Option<(TenantKey, &[u8])>) -> Account {
+        Account {
+            class: self.classes.row(class),
+            tenant: tenant.map_or(TenantRow::NONE, |(key, name)| self.tenants.row(key, name)),
+        }
+    }
+
+    /// The name of the class.
+    pub(super) fn class_name(&self, account: Account) -> Arc<str> {
+        self.classes.name(account.class)
+    }
+
     /// A request ended. Exactly once for each.
-    pub fn finished(&self, outcome: Outcome) {
-        add(&self.counts.requests[outcome as usize]);
+    pub fn finished(&self, account: Account, outcome: Outcome) {
+        self.classes.finished(account.class, outcome);
+        self.tenants.finished(account.tenant);
     }
 
     /// A request was refused.
-    pub fn rejected(&self, reason: RejectReason) {
-        add(&self.counts.rejected[reason as usize]);
+    pub fn rejected(&self, account: Account, reason: RejectReason) {
+        self.classes.rejected(account.class, reason);
+        self.tenants.rejected(account.tenant);
+    }
+
+    /// A request said something of itself that could not be used.
+    pub fn bad_hint(&self, hint: Hint) {
+        add(&self.counts.bad_hints[hint as usize]);
+    }
+
+    /// A request is sent to the upstream although its client has given up.
+    pub fn expired_dispatch(&self) {
+        add(&self.counts.expired_dispatches);
     }
 
     /// A response head was sent to a client.
@@ -261,9 +312,10 @@ impl Metrics {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let counts = &self.counts;
+        let classes = self.classes.sum();
         Totals {
-            requests: counts.requests.each_ref().map(get),
-            rejected: counts.rejected.each_ref().map(get),
+            requests: classes.requests,
+            rejected: classes.rejected,
             service_count: self.service.count(),
             service_sum: Duration::from_nanos(self.service.sum()),
             connections: self.connections(),
@@ -275,13 +327,26 @@ impl Metrics {
             connection_errors: counts.connection_errors.iter().map(get).sum(),
             reloads_failed: get(&counts.reloads[0]),
             reloads_ok: get(&counts.reloads[1]),
-            last_reload_ok: !counts.last_reload_failed.load(Ordering::Relaxed),
+            last_reload_ok: self.last_reload_ok(),
             panics: get(&counts.panics),
         }
     }
 
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    pub(super) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    pub(super) fn tenants(&self) -> &Tenants {
+        &self.tenants
+    }
+
+    /// Whether the configuration that was last read was good.
+    pub(super) fn last_reload_ok(&self) -> bool {
+        !self.counts.last_reload_failed.load(Ordering::Relaxed)
     }
 
     /// The histograms' part of a scrape.
@@ -309,7 +374,7 @@ pub(super) fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-fn add(counter: &AtomicU64) {
+pub(super) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 

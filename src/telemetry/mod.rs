@@ -3,8 +3,10 @@
 //! [`Telemetry`] is constructed once per weir. The data path counts through [`Metrics`] and
 //! reports through [`events`]; whoever runs weir calls [`Telemetry::tick`] once a second, or
 //! neither demand nor overload is noticed.
-//! **No label ever takes a value that a client chose.**
+//! **No label ever takes a value that a client chose**, but the names of the busiest tenants, which
+//! believed peers give.
 
+mod classes;
 pub mod demand;
 pub mod events;
 mod exporter;
@@ -16,7 +18,10 @@ mod metrics;
 pub mod names;
 pub mod overload;
 mod panics;
+mod policy;
 mod settings;
+pub mod shadow;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -27,13 +32,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::admission::RejectReason;
+pub use classes::{ByReason, ClassCounts};
 use demand::Demand;
 use exporter::Exporter;
 pub use exporter::Figures;
 pub use labels::{ConnectionError, Rule, Source, TlsFailure, UpstreamError, WaitEnd};
-pub use metrics::{Metrics, Totals};
+pub use metrics::{Account, Metrics, Totals};
 use overload::Overload;
-pub use settings::{LogFormat, LogSettings};
+pub use policy::PolicyFigures;
+pub use settings::{Labels, LogFormat, LogSettings};
+use shadow::WouldReject;
 use throttle::Throttle;
 
 /// Everything that one weir tells about itself.
@@ -63,6 +71,7 @@ struct Throttles {
 struct Watch {
     demand: Demand,
     overload: Overload,
+    shadow: WouldReject,
 }
 
 impl Telemetry {
@@ -77,6 +86,23 @@ impl Telemetry {
             access: AtomicBool::new(false),
             began: Instant::now(),
         }
+    }
+
+    /// Which classes and how many tenants have series from now on. `now` is the figures of the gate
+    /// as long as it goes by the classes of before.
+    pub fn set_labels(&self, labels: &Labels, now: &PolicyFigures) {
+        let classes = self.metrics.classes();
+        classes.note_shadow(&now.shadow_rejected);
+        classes.configure(&labels.classes);
+        self.metrics.tenants().configure(labels.tenants);
+    }
+
+    /// What was counted of each class that is configured, by its name and in that order.
+    #[must_use]
+    pub fn classes(&self, now: &PolicyFigures) -> Vec<(Arc<str>, ClassCounts)> {
+        let classes = self.metrics.classes();
+        classes.note_shadow(&now.shadow_rejected);
+        classes.configured()
     }
 
     /// Whether there is a line for each finished request. Off until set.
@@ -101,14 +127,23 @@ impl Telemetry {
         now.saturating_duration_since(self.began)
     }
 
-    /// To be called once a second: follows demand and overload.
+    /// To be called once a second: follows demand, overload, the shadow and the tenants.
     pub fn tick(&self, now: Instant, figures: &Figures) {
         let totals = self.metrics.totals();
+        let classes = self.metrics.classes();
+        classes.note_shadow(&figures.policy.shadow_rejected);
+        let shadowed = classes.sum().shadow_rejected;
+        let enough = figures.policy.sufficient_permits().unwrap_or_default();
+        self.metrics.tenants().tick(now);
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.demand.tick(now, &totals, figures);
         let event = watch.overload.tick(now, &totals, figures.queued);
+        let would_reject = watch.shadow.tick(now, &shadowed, enough);
         drop(watch);
         if let Some(event) = event {
+            event.log();
+        }
+        if let Some(event) = would_reject {
             event.log();
         }
     }
@@ -131,6 +166,8 @@ impl Telemetry {
     /// serves requests.
     #[must_use]
     pub fn render(&self, figures: &Figures) -> String {
+        let shadowed = &figures.policy.shadow_rejected;
+        self.metrics.classes().note_shadow(shadowed);
         self.exporter
             .render(&self.metrics, figures, self.demand_ratio())
     }

@@ -51,7 +51,7 @@ pub struct MetricSpec {
     pub unit: Unit,
 }
 
-/// The value of the `class` label while there is one class of requests.
+/// The value of the `class` label of what no route takes.
 pub const DEFAULT_CLASS: &str = "default";
 
 /// The values of the `phase` label of [`PHASE`], in the order of the phases.
@@ -127,6 +127,24 @@ metrics! {
         "Finished requests by how they ended; each is counted once.";
     REJECTED_TOTAL = Counter Count "weir_rejected_total" ["class", "reason"]
         "Requests that weir refused, by why: the metric to alert and scale on.";
+    SHADOW_REJECTED_TOTAL = Counter Count "weir_shadow_rejected_total" ["class", "reason"]
+        "Requests that weir would have refused, in shadow mode, by why.";
+    SHADOW_SUFFICIENT_PERMITS = Gauge Count "weir_shadow_sufficient_permits" []
+        "In shadow mode, the smallest permit limit that would have refused nobody in the last five minutes, to a fifth; +Inf for more than sixteen times the limit.";
+    TENANT_REQUESTS_TOTAL = Counter Count "weir_tenant_requests_total" ["tenant"]
+        "Finished requests of the busiest tenants, and of all others together.";
+    TENANT_REJECTED_TOTAL = Counter Count "weir_tenant_rejected_total" ["tenant"]
+        "Requests of the busiest tenants that weir refused, and of all others together.";
+    BAD_HINT_TOTAL = Counter Count "weir_bad_hint_total" ["header"]
+        "Requests with a field that should have said something of them and could not be used, by what it was about.";
+    EXPIRED_DISPATCHES_TOTAL = Counter Count "weir_expired_dispatches_total" []
+        "Requests that were sent to the upstream after their client's deadline.";
+    PREDICTED_WAITS_TOTAL = Counter Count "weir_predicted_waits_total" []
+        "Requests that waited and got a permit, and whose wait had been predicted.";
+    PREDICTED_WAIT_ERROR_SECONDS_TOTAL = Counter Seconds "weir_predicted_wait_error_seconds_total" ["direction"]
+        "How much longer and shorter these waited than was predicted.";
+    SERVICE_QUANTILE_SECONDS = Gauge Seconds "weir_service_quantile_seconds" ["class", "quantile"]
+        "How long requests of a class hold their permits, as the policy has measured it, to a sixteenth.";
     RESPONSES_TOTAL = Counter Count "weir_responses_total" ["code", "source"]
         "Responses by status class and by whose they are: the upstream's or weir's own.";
     PERMIT_LIMIT = Gauge Count "weir_permit_limit" []

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::classes::ByReason;
 use super::metrics::Totals;
 use crate::admission::RejectReason;
 
@@ -40,7 +41,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Capacity rejects by reason, in the order of [`RejectReason::ALL`]; 0 for other reasons.
-    pub rejected: [u64; RejectReason::ALL.len()],
+    pub rejected: ByReason,
     /// The most requests seen waiting.
     pub queue_peak: u32,
     /// From the first reject seen to the last.
@@ -112,14 +113,19 @@ impl Report {
     /// `queue_depth=3 queue_wait=10`: the reasons that occurred.
     #[must_use]
     pub fn by_reason(&self) -> String {
-        let parts: Vec<String> = RejectReason::ALL
-            .into_iter()
-            .zip(self.rejected)
-            .filter(|(_, count)| *count > 0)
-            .map(|(reason, count)| format!("{}={count}", reason.label()))
-            .collect();
-        parts.join(" ")
+        by_reason(&self.rejected)
     }
+}
+
+/// The reasons that occurred, each with its count.
+pub(super) fn by_reason(counts: &ByReason) -> String {
+    let parts: Vec<String> = RejectReason::ALL
+        .into_iter()
+        .zip(counts)
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{}={count}", reason.label()))
+        .collect();
+    parts.join(" ")
 }
 
 impl Event {

@@ -1,4 +1,13 @@
-//! What can be set about logs.
+//! What can be set about logs and metrics.
+
+/// What the configuration gives labels their values from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// The names of the classes, each at its class's place.
+    pub classes: Vec<String>,
+    /// How many tenants have series of their own; `None` if tenants are not told apart.
+    pub tenants: Option<u32>,
+}
 
 /// What is logged, and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! What a scrape shows, from the first one on.
 
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::labels::{CODES, HANDSHAKES, RESULTS};
 use super::names::{self, Kind, MetricSpec, PHASES};
 use super::*;
-use crate::admission::{Outcome, UNITS_PER_TASK};
+use crate::admission::classify::Hint;
+use crate::admission::{Outcome, PredictionError, Quantiles, UNITS_PER_TASK};
 
 fn figures() -> Figures {
     Figures {
@@ -22,7 +25,29 @@ fn figures() -> Figures {
         target_memory: 10 << 30,
         memory_per_task: 1 << 30,
         phase: "lame_duck",
+        policy: PolicyFigures {
+            is_shadow: true,
+            shadow_rejected: vec![ByReason::default()],
+            enough_units: 12 * u64::from(UNITS_PER_TASK) + 1,
+            prediction: PredictionError::default(),
+            service: vec![Some(Quantiles {
+                p10: Duration::from_millis(20),
+                p50: Duration::from_millis(50),
+                p90: Duration::from_micros(90_500),
+            })],
+        },
     }
+}
+
+/// Where tenants are told apart.
+fn with_tenants() -> Telemetry {
+    let telemetry = Telemetry::new();
+    let labels = Labels {
+        classes: vec!["default".to_owned()],
+        tenants: Some(1),
+    };
+    telemetry.set_labels(&labels, &PolicyFigures::default());
+    telemetry
 }
 
 /// The series of a scrape and their values.
@@ -38,7 +63,7 @@ fn series(text: &str) -> BTreeMap<String, f64> {
 
 #[test]
 fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
-    let telemetry = Telemetry::new();
+    let telemetry = with_tenants();
     let found = series(&telemetry.render(&figures()));
     for series in labelled_series() {
         assert_eq!(found.get(&series), Some(&0.0), "{series}");
@@ -51,6 +76,8 @@ fn every_series_with_fixed_labels_exists_from_the_first_scrape() {
         "weir_upstream_retries_denied_total",
         "weir_tunnels",
         "weir_panics_total",
+        "weir_expired_dispatches_total",
+        "weir_predicted_waits_total",
         "weir_log_lines_dropped_total",
         "weir_connections",
         "weir_tls_certificate_expiry_seconds",
@@ -82,6 +109,17 @@ fn labelled_series() -> BTreeSet<String> {
     for reason in RejectReason::ALL {
         let labels = [("class", "default"), ("reason", reason.label())];
         expect("weir_rejected_total", &labels);
+        expect("weir_shadow_rejected_total", &labels);
+    }
+    for hint in Hint::ALL {
+        expect("weir_bad_hint_total", &[("header", hint.label())]);
+    }
+    for direction in ["longer", "shorter"] {
+        let labels = [("direction", direction)];
+        expect("weir_predicted_wait_error_seconds_total", &labels);
+    }
+    for name in ["weir_tenant_requests_total", "weir_tenant_rejected_total"] {
+        expect(name, &[("tenant", "other")]);
     }
     for source in Source::ALL {
         for code in CODES {
@@ -117,7 +155,7 @@ fn labelled_series() -> BTreeSet<String> {
 
 #[test]
 fn the_text_is_what_the_table_says() {
-    let telemetry = Telemetry::new();
+    let telemetry = with_tenants();
     let text = telemetry.render(&figures());
     for spec in names::ALL {
         let MetricSpec { name, help, .. } = spec;
@@ -178,9 +216,9 @@ fn the_order_is_always_the_same() {
 fn counters_show_the_counts() {
     let telemetry = Telemetry::new();
     let metrics = &telemetry.metrics;
-    metrics.finished(Outcome::Served);
-    metrics.finished(Outcome::Served);
-    metrics.rejected(RejectReason::QueueBytes);
+    metrics.finished(Account::default(), Outcome::Served);
+    metrics.finished(Account::default(), Outcome::Served);
+    metrics.rejected(Account::default(), RejectReason::QueueBytes);
     metrics.response(Source::Upstream, 204);
     metrics.response(Source::Weir, 503);
     metrics.response(Source::Upstream, 999);
@@ -305,6 +343,9 @@ fn labels_stand_at_the_place_of_their_variant() {
     for (at, kind) in UpstreamError::ALL.into_iter().enumerate() {
         assert_eq!(kind as usize, at);
     }
+    for (at, hint) in Hint::ALL.into_iter().enumerate() {
+        assert_eq!(hint as usize, at);
+    }
 }
 
 #[test]
@@ -327,8 +368,12 @@ fn totals_can_be_read_back() {
         telemetry.totals().last_reload_ok,
         "the first reading was good"
     );
-    telemetry.metrics.rejected(RejectReason::NoPermit);
-    telemetry.metrics.rejected(RejectReason::Draining);
+    telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::NoPermit);
+    telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::Draining);
     telemetry.metrics.service_time(Duration::from_millis(20));
     telemetry.metrics.service_time(Duration::from_millis(30));
     let totals = telemetry.totals();
@@ -343,7 +388,9 @@ fn a_second_by_second_tick_follows_demand_and_overload() {
     let start = Instant::now();
     telemetry.tick(start, &figures());
     assert!(!telemetry.is_overloaded());
-    telemetry.metrics.rejected(RejectReason::QueueWait);
+    telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::QueueWait);
     telemetry.tick(start + Duration::from_secs(1), &figures());
     assert!(telemetry.is_overloaded());
     let demand = telemetry.demand_ratio();

@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 
 mod abandon;
+mod accounts;
 mod blocked_log;
 mod config;
 mod drain;

@@ -4,14 +4,15 @@ mod connections;
 mod port;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
 
-use crate::admission::RejectReason;
-use crate::gate::{Arrival, Ask, Cost};
+use crate::admission::{ClassId, ClassSettings, MaxWait, RejectReason, Settings};
+use crate::gate::{Arrival, Ask, Cost, Mode, Rules, Strategy};
 use crate::lifecycle::Phase;
-use crate::telemetry::names;
+use crate::telemetry::{Account, Labels, PolicyFigures, names};
 use port::{CLOCK_BROKEN, header};
 pub(crate) use port::{Port, within};
 
@@ -24,7 +25,9 @@ async fn readiness_follows_the_phase_and_never_the_load() {
     let queued = port.gate.arrive_now(&Ask::new(Cost::Task, 10));
     assert!(matches!(queued, Arrival::Queued(_)), "the gate is full");
     for _ in 0..1000 {
-        port.telemetry.metrics.rejected(RejectReason::QueueWait);
+        port.telemetry
+            .metrics
+            .rejected(Account::default(), RejectReason::QueueWait);
     }
     let ready = port.ask(Method::GET, "/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "serving\n"));
@@ -98,12 +101,68 @@ async fn metrics_are_in_the_text_format_and_fresh() {
 }
 
 #[tokio::test]
+async fn the_shadow_and_the_classes_are_shown() {
+    let port = Port::open().await;
+    let class = |weight| ClassSettings {
+        weight,
+        max_wait: MaxWait::Fixed(Duration::ZERO),
+        ..ClassSettings::default()
+    };
+    port.gate.set_rules(Rules {
+        strategy: Strategy::Immediate,
+        mode: Mode::Shadow,
+        policy: Settings {
+            classes: vec![class(1), class(3)],
+            ..Settings::default()
+        },
+        ..Rules::default()
+    });
+    let labels = Labels {
+        classes: vec!["default".to_owned(), "gold".to_owned()],
+        tenants: None,
+    };
+    let before = PolicyFigures::default();
+    port.telemetry.set_labels(&labels, &before);
+    let ask = Ask {
+        class: ClassId(1),
+        ..Ask::default()
+    };
+    let passed: Vec<_> = (0..5).map(|_| port.gate.arrive_now(&ask)).collect();
+    port.gate.tick();
+    let answer = port.ask(Method::GET, "/status").await;
+    let status: Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!(status["mode"], "shadow");
+    let gold = &status["classes"][1];
+    assert_eq!(
+        (&gold["name"], &gold["share"]),
+        (&"gold".into(), &0.75.into())
+    );
+    assert_eq!(
+        (&gold["permits"], &gold["shadow_rejected"]),
+        (&1.5.into(), &3.into())
+    );
+    let metrics = port.ask(Method::GET, "/metrics").await;
+    let line = "weir_shadow_rejected_total{class=\"gold\",reason=\"no_permit\"} 3";
+    assert!(
+        metrics.body.lines().any(|found| found == line),
+        "{}",
+        metrics.body
+    );
+    let gauge = "weir_shadow_sufficient_permits ";
+    assert!(metrics.body.lines().any(|line| line.starts_with(gauge)));
+    drop(passed);
+    port.close().await;
+}
+
+#[tokio::test]
 async fn status_shows_the_gate_and_the_arithmetic() {
     let port = Port::open().await;
     let arrivals: Vec<_> = (0..3)
         .map(|_| port.gate.arrive_now(&Ask::new(Cost::Task, 10)))
         .collect();
-    port.telemetry.metrics.rejected(RejectReason::QueueDepth);
+    port.telemetry
+        .metrics
+        .rejected(Account::default(), RejectReason::QueueDepth);
     let answer = port.ask(Method::GET, "/status").await;
     assert_eq!(
         (answer.status, header(&answer, "content-type")),
@@ -121,6 +180,20 @@ async fn status_shows_the_gate_and_the_arithmetic() {
     assert_eq!(status["budget"]["arithmetic"], arithmetic);
     assert_eq!(status["rejected"]["queue_depth"], 1);
     assert_eq!(status["requests"]["served"], 0);
+    assert_eq!(status["mode"], "enforce");
+    let class = &status["classes"][0];
+    assert_eq!(
+        (&class["name"], &class["rejected"]),
+        (&"default".into(), &1.into())
+    );
+    assert_eq!(
+        (&class["share"], &class["permits"]),
+        (&1.0.into(), &2.0.into())
+    );
+    assert!(
+        class["service_p50_seconds"].is_null(),
+        "nothing is measured"
+    );
     assert_eq!(status["reload"]["last_ok"], true);
     assert_eq!(status["listen"], "somewhere", "what others add");
     drop(arrivals);

@@ -198,6 +198,7 @@ impl<'a> Sending<'a> {
             };
             let is_reused = connection.is_reused;
             let request = self.take_request(is_reused);
+            exchange.record().dispatched();
             let held = exchange.hold_http1(connection, self.upload.clone());
             let response = pin!(held.send(request));
             let mut error = match self.bear(held.drive(response)).await? {
@@ -238,6 +239,7 @@ impl<'a> Sending<'a> {
                 self.bear(Box::pin(stream)).await??
             };
             let request = self.take_request(may_repeat);
+            exchange.record().dispatched();
             let response = pin!(stream.sender().try_send_request(request));
             exchange.hold_http2(stream, self.upload.clone());
             let mut error = match self.bear(response).await? {

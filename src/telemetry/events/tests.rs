@@ -1,14 +1,16 @@
 //! What the events count, and what their lines say.
 
 use super::*;
-use crate::telemetry::LogFormat;
+use crate::admission::{ClassId, TenantKey};
 use crate::telemetry::log::tests::capture;
+use crate::telemetry::{Labels, LogFormat, PolicyFigures};
 use serde_json::Value;
 
 fn request<'a>(method: &'a Method, path: &'a str) -> Finished<'a> {
     Finished {
         client: ([127, 0, 0, 1], 4000).into(),
         target: Some((method, path)),
+        account: Account::default(),
         status: Some(503),
         outcome: Outcome::Rejected,
         reject: Some(RejectReason::QueueWait),
@@ -79,6 +81,7 @@ fn an_access_line_has_its_fields_and_no_others() {
         finished(&telemetry, &served);
     });
     let lines = lines(&written);
+    assert_eq!(lines[0]["class"], "default");
     assert_eq!(lines[0]["method"], "OTHER");
     assert_eq!(
         lines[0]["path"],
@@ -93,6 +96,33 @@ fn an_access_line_has_its_fields_and_no_others() {
     assert_eq!(lines[1]["status"], 200);
     assert_eq!(lines[1]["service_ms"], 20.0);
     assert_eq!(lines[1].get("reject_reason"), None);
+}
+
+#[test]
+fn an_access_line_names_the_class_and_nobody() {
+    let telemetry = Telemetry::new();
+    telemetry.set_access_log(true);
+    let labels = Labels {
+        classes: vec!["default".to_owned(), "gold".to_owned()],
+        tenants: Some(1),
+    };
+    telemetry.set_labels(&labels, &PolicyFigures::default());
+    let tenant = Some((TenantKey::new(1), b"acme".as_slice()));
+    for format in [LogFormat::Json, LogFormat::Text] {
+        let log = capture(format, "info", |_| {
+            let of_gold = Finished {
+                account: telemetry.metrics.account(ClassId(1), tenant),
+                ..request(&Method::GET, "/")
+            };
+            finished(&telemetry, &of_gold);
+        });
+        let class = match format {
+            LogFormat::Text => "class=\"gold\"",
+            LogFormat::Json | LogFormat::Auto => "\"class\":\"gold\"",
+        };
+        assert!(log.contains(class), "{log}");
+        assert!(log.contains("queue_wait") && !log.contains("acme"), "{log}");
+    }
 }
 
 #[test]
@@ -111,11 +141,21 @@ fn rejects_are_all_counted_and_rarely_logged() {
     let log = capture(LogFormat::Json, "info", |_| {
         let now = Instant::now();
         for _ in 0..1000 {
-            rejected(&telemetry, RejectReason::QueueDepth, now);
+            rejected(
+                &telemetry,
+                Account::default(),
+                RejectReason::QueueDepth,
+                now,
+            );
         }
-        rejected(&telemetry, RejectReason::NoPermit, now);
+        rejected(&telemetry, Account::default(), RejectReason::NoPermit, now);
         let later = now + Duration::from_secs(1);
-        rejected(&telemetry, RejectReason::QueueDepth, later);
+        rejected(
+            &telemetry,
+            Account::default(),
+            RejectReason::QueueDepth,
+            later,
+        );
     });
     let totals = telemetry.totals();
     assert_eq!(totals.reason(RejectReason::QueueDepth), 1001);

@@ -331,14 +331,20 @@ impl Metrics {
 
     /// The sum over those of them that have this label.
     pub(crate) fn with(&self, name: &str, label: &str) -> u64 {
+        self.sum_of(name, label)
+            .unwrap_or_else(|| panic!("no series {name} with {label}"))
+    }
+
+    /// The same; `None` if there are none.
+    pub(crate) fn sum_of(&self, name: &str, label: &str) -> Option<u64> {
         let of = |series: &str| series == name || series.starts_with(&format!("{name}{{"));
         let mut found = self
             .0
             .iter()
             .filter(|(series, _)| of(series) && series.contains(label))
             .peekable();
-        assert!(found.peek().is_some(), "no series {name} with {label}");
-        found.map(|(_, value)| value).sum()
+        found.peek()?;
+        Some(found.map(|(_, value)| value).sum())
     }
 }
 
