@@ -123,7 +123,9 @@ pub mod admin;
 pub mod admission;
 pub mod cli;
 pub mod config;
+pub mod dispatcher;
 pub mod gate;
+mod held;
 pub mod lifecycle;
 pub mod load;
 mod platform;
@@ -131,5 +133,8 @@ pub mod proxy;
 pub mod run;
 mod sync;
 pub mod telemetry;
+#[cfg(feature = "tower")]
+pub mod tower;
 
+pub use dispatcher::Dispatcher;
 pub use gate::Gate;

@@ -3,6 +3,7 @@
 mod abandon;
 mod blocked_log;
 mod config;
+mod dispatcher;
 mod drain;
 mod formula;
 mod gate;
@@ -24,4 +25,6 @@ mod support;
 mod tail;
 mod tidy;
 mod timers;
+#[cfg(feature = "tower")]
+mod tower;
 mod truncation;
