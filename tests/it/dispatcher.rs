@@ -12,7 +12,7 @@ use weir::admission::{Budget, Discipline, RejectReason};
 use weir::dispatcher::Undone;
 use weir::gate::{Cost, Gate, Rules, Strategy};
 
-use super::support::SOON;
+use super::support::{SOON, on_threads};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -100,7 +100,7 @@ async fn items_beyond_the_permits_wait_in_order() {
 /// they are worked on, on all threads at once.
 ///
 /// Fails when the work begins before its permit is there, and when a panic keeps it (tried).
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn never_more_at_once_than_permits_and_none_is_lost() {
     const PERMITS: u32 = 3;
     let seats = Arc::new(Semaphore::new(PERMITS as usize));
@@ -121,27 +121,31 @@ async fn never_more_at_once_than_permits_and_none_is_lost() {
             item
         }
     });
-    let mut all = JoinSet::new();
-    for item in 1..=2000_u32 {
-        let submission = dispatcher.submit(item);
-        all.spawn(async move {
-            if item % 3 == 0 {
-                for _ in 0..item % 4 {
-                    tokio::task::yield_now().await;
+    on_threads(async |thread| {
+        let mut all = JoinSet::new();
+        for item in (thread * 500..).take(500) {
+            let submission = dispatcher.submit(item);
+            all.spawn(async move {
+                if item % 3 == 0 {
+                    for _ in 0..item % 4 {
+                        tokio::task::yield_now().await;
+                    }
+                    drop(submission);
+                    return;
                 }
-                drop(submission);
-                return;
-            }
-            let expected = match item {
-                _ if item % 7 == 0 || item % 11 == 0 => Err(Undone::Lost),
-                _ => Ok(item),
-            };
-            assert_eq!(submission.await, expected, "{item}");
-        });
-    }
-    while let Some(done) = timeout(SOON, all.join_next()).await.expect("all end") {
-        done.expect("as expected");
-    }
+                let is_broken = item % 7 == 0 || item % 11 == 0;
+                let expected = if is_broken {
+                    Err(Undone::Lost)
+                } else {
+                    Ok(item)
+                };
+                assert_eq!(submission.await, expected, "{item}");
+            });
+        }
+        while let Some(done) = timeout(SOON, all.join_next()).await.expect("all end") {
+            done.expect("as expected");
+        }
+    });
     timeout(SOON, dispatcher.drain())
         .await
         .expect("nothing is left");
