@@ -111,13 +111,13 @@ async fn never_more_at_once_than_permits_and_none_is_lost() {
         if seat.is_err() {
             noted.fetch_add(1, Ordering::Relaxed);
         }
-        assert!(item % 7 != 0, "panics on purpose");
+        assert!(!item.is_multiple_of(7), "panics on purpose");
         async move {
             let _seat = seat;
             for _ in 0..item % 5 {
                 tokio::task::yield_now().await;
             }
-            assert!(item % 11 != 0, "panics on purpose");
+            assert!(!item.is_multiple_of(11), "panics on purpose");
             item
         }
     });
@@ -126,14 +126,14 @@ async fn never_more_at_once_than_permits_and_none_is_lost() {
         for item in (thread * 500..).take(500) {
             let submission = dispatcher.submit(item);
             all.spawn(async move {
-                if item % 3 == 0 {
+                if item.is_multiple_of(3) {
                     for _ in 0..item % 4 {
                         tokio::task::yield_now().await;
                     }
                     drop(submission);
                     return;
                 }
-                let is_broken = item % 7 == 0 || item % 11 == 0;
+                let is_broken = item.is_multiple_of(7) || item.is_multiple_of(11);
                 let expected = if is_broken {
                     Err(Undone::Lost)
                 } else {
