@@ -14,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! How long an item may wait, and who goes first, is for the [`Rules`](crate::gate::Rules) of the
+//! How long an item may wait, and who goes first, is for the [`Rules`] of the
 //! gate to say; a budget by memory is for its [`Budget`]:
 //!
 //! ```
