@@ -43,8 +43,8 @@ async fn main() {
     while let Some(job) = jobs.join_next().await {
         match job.expect("no job panics") {
             Ok(_) => served += 1,
-            Err(rejected) => {
-                assert_eq!(rejected.reason, RejectReason::QueueWait);
+            Err(no) => {
+                assert_eq!(no.reason, RejectReason::QueueWait);
                 rejected += 1;
             }
         }

@@ -39,6 +39,9 @@
 //! | [`admission`] | units, the formula, routes, costs, the scheduler, reasons, outcomes | IO, clocks, metrics, tokio |
 //! | [`gate`] | channel, semaphore, ledger, pump, tickets, permits, resizing | awaits a permit, knows HTTP |
 //! | [`proxy`] | connections, heads, bodies, the upstream pool, answers of weir's own, the drain | decides admission |
+//! | [`dispatcher`] | the gate in front of work that is no HTTP | has a task or a queue of its own |
+//! | `tower` | the gate as a layer, with the feature of that name | is part of the binary |
+//! | `held` | a permit with the work that it is held for | |
 //! | [`telemetry`] | metric names, counters, histograms, logs, overload, demand | labels that a client chose |
 //! | [`admin`] | the admin port and its page | answers that depend on load |
 //! | [`lifecycle`] | phases and signals | goes back |
@@ -67,6 +70,9 @@
 //! sync, platform -> std (sync: tokio's channel and semaphore, too)
 //! admission      -> std only
 //! gate           -> admission, sync
+//! held           -> gate
+//! dispatcher     -> gate, admission, held
+//! tower          -> gate, admission, held
 //! telemetry      -> admission
 //! lifecycle      -> std, tokio
 //! proxy          -> gate, admission, telemetry, lifecycle, platform
@@ -123,7 +129,9 @@ pub mod admin;
 pub mod admission;
 pub mod cli;
 pub mod config;
+pub mod dispatcher;
 pub mod gate;
+mod held;
 pub mod lifecycle;
 pub mod load;
 mod platform;
@@ -131,5 +139,8 @@ pub mod proxy;
 pub mod run;
 mod sync;
 pub mod telemetry;
+#[cfg(feature = "tower")]
+pub mod tower;
 
+pub use dispatcher::Dispatcher;
 pub use gate::Gate;

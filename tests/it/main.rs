@@ -4,6 +4,7 @@ mod abandon;
 mod accounts;
 mod blocked_log;
 mod config;
+mod dispatcher;
 mod drain;
 mod formula;
 mod gate;
@@ -28,4 +29,6 @@ mod switches;
 mod tail;
 mod tidy;
 mod timers;
+#[cfg(feature = "tower")]
+mod tower;
 mod truncation;

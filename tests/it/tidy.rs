@@ -14,6 +14,9 @@ use code::{Source, behind, block_end, first_word, is_word, rooms_named, shipped,
 const IMPORTS: &[(&str, &[&str])] = &[
     ("admission", &[]),
     ("gate", &["admission", "sync"]),
+    ("held", &["gate"]),
+    ("dispatcher", &["gate", "admission", "held"]),
+    ("tower", &["gate", "admission", "held"]),
     ("telemetry", &["admission"]),
     (
         "proxy",

@@ -30,6 +30,22 @@ const LOOK: Duration = Duration::from_millis(5);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Runs this on four threads, each with a runtime of its own, which ends with it.
+pub(crate) fn on_threads(work: impl AsyncFn(u32) + Sync) {
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let work = &work;
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
+                runtime.block_on(work(thread));
+            });
+        }
+    });
+}
+
 /// What a weir is to be started with.
 pub(crate) struct Setup {
     arguments: Vec<String>,
