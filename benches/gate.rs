@@ -86,7 +86,7 @@ fn one_thread(criterion: &mut Criterion) {
             assert!(matches!(
                 full.arrive_now(&Ask::new(Cost::Task, 1)),
                 Arrival::Rejected(_)
-            ))
+            ));
         });
     });
     drop(held);

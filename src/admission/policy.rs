@@ -116,7 +116,7 @@ struct Blocked<W> {
     backfill_until: Instant,
 }
 
-/// Decides for one gate. See the [module](self).
+/// Decides for one gate, which calls it under one lock, in the order of a request's life.
 #[derive(Debug)]
 pub struct Policy<W> {
     settings: Settings,

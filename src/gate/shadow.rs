@@ -1,4 +1,4 @@
-//! [`Mode::Shadow`](super::Mode::Shadow): everybody passes, and the shadow is told.
+//! `Mode::Shadow`: everybody passes, and the shadow is told.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;

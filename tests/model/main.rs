@@ -20,6 +20,7 @@ mod admission {
 #[allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "a public module of the library, here private and used in part"
 )]
 mod gate;
