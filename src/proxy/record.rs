@@ -84,11 +84,13 @@ impl Record {
             .is_some_and(|deadline| deadline <= self.shared().now())
     }
 
-    /// It goes to the backend now.
-    pub(super) fn dispatched(&self) {
+    /// It is to go to the backend now, unless its client has given up since it was admitted.
+    pub(super) fn dispatch(&self) -> Result<(), ProxyError> {
         if self.has_expired() {
             self.metrics().expired_dispatch();
+            return Err(ProxyError::Expired);
         }
+        Ok(())
     }
 
     /// How long it waited, if its client gives up some time; `None` if it did not wait.

@@ -138,7 +138,7 @@ metrics! {
     BAD_HINT_TOTAL = Counter Count "weir_bad_hint_total" ["header"]
         "Requests with a field that should have said something of them and could not be used, by what it was about.";
     EXPIRED_DISPATCHES_TOTAL = Counter Count "weir_expired_dispatches_total" []
-        "Requests that were sent to the upstream after their client's deadline.";
+        "Requests whose client's deadline had passed when there was a connection to send them on; they are not sent.";
     PREDICTED_WAITS_TOTAL = Counter Count "weir_predicted_waits_total" []
         "Requests that waited and got a permit, and whose wait had been predicted.";
     PREDICTED_WAIT_ERROR_SECONDS_TOTAL = Counter Seconds "weir_predicted_wait_error_seconds_total" ["direction"]

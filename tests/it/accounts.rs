@@ -160,9 +160,10 @@ impl Slow {
     }
 }
 
-/// In time when it was admitted; the connection took longer than its client waits.
+/// In time when it was admitted; the connection took longer than its client waits. The backend
+/// would answer 200.
 #[tokio::test]
-async fn what_is_sent_after_its_deadline_is_counted() {
+async fn what_would_be_sent_after_its_deadline_is_counted_and_not_sent() {
     let backend = Slow::listen();
     let weir = Setup::to(&format!("http://{}", backend.address), 2)
         .set("timeouts.connect", "60s")
@@ -183,7 +184,7 @@ async fn what_is_sent_after_its_deadline_is_counted() {
     let metrics = weir.metrics().await;
     assert_eq!(metrics.sum("weir_expired_dispatches_total"), 0, "not yet");
     let answering = tokio::spawn(backend.answer());
-    assert_eq!(raw.head().await.status, 200);
+    assert_eq!(raw.head().await.status, 504);
     let expired = async || {
         let metrics = weir.metrics().await;
         metrics.sum("weir_expired_dispatches_total")

@@ -26,6 +26,9 @@ pub(in crate::proxy) enum ProxyError {
     /// No connection within `timeouts.connect`.
     #[error("no connection to the upstream within timeouts.connect")]
     ConnectTimeout,
+    /// Connecting, or waiting for a connection, took longer than the client waits.
+    #[error("no connection to the upstream before the client's deadline")]
+    Expired,
     /// The backend closed the connection before it answered.
     #[error("the upstream broke the connection before its response: {0}")]
     Broken(hyper::Error),
@@ -61,7 +64,9 @@ impl ProxyError {
             | Self::Protocol(_)
             | Self::TransferCoding
             | Self::UnaskedUpgrade => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::ResponseHeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::Expired | Self::ResponseHeadTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
             Self::UploadBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
         }
@@ -76,7 +81,7 @@ impl ProxyError {
             | Self::Protocol(_)
             | Self::TransferCoding
             | Self::UnaskedUpgrade => "14",
-            Self::ResponseHeadTimeout | Self::UploadStalled => "4",
+            Self::Expired | Self::ResponseHeadTimeout | Self::UploadStalled => "4",
             Self::UploadBroken | Self::ClientGone => "1",
         }
     }
@@ -85,7 +90,7 @@ impl ProxyError {
     pub(in crate::proxy) fn upstream_kind(&self) -> Option<UpstreamError> {
         match self {
             Self::Connect(_) => Some(UpstreamError::Connect),
-            Self::ConnectTimeout => Some(UpstreamError::ConnectTimeout),
+            Self::ConnectTimeout | Self::Expired => Some(UpstreamError::ConnectTimeout),
             Self::Broken(_) => Some(UpstreamError::Reset),
             Self::Protocol(_) | Self::TransferCoding | Self::UnaskedUpgrade => {
                 Some(UpstreamError::Protocol)
@@ -102,6 +107,7 @@ impl ProxyError {
             Self::UploadBroken => Some(ConnectionError::Body),
             Self::Connect(_)
             | Self::ConnectTimeout
+            | Self::Expired
             | Self::Broken(_)
             | Self::Protocol(_)
             | Self::TransferCoding
@@ -115,7 +121,7 @@ impl ProxyError {
     pub(in crate::proxy) fn proxy_status(&self) -> &'static str {
         match self {
             Self::Connect(_) => "weir; error=connection_refused",
-            Self::ConnectTimeout => "weir; error=connection_timeout",
+            Self::ConnectTimeout | Self::Expired => "weir; error=connection_timeout",
             Self::Broken(_) => "weir; error=connection_terminated",
             Self::Protocol(_) | Self::TransferCoding => "weir; error=http_protocol_error",
             Self::UnaskedUpgrade => "weir; error=http_upgrade_failed",

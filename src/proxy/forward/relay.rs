@@ -196,9 +196,9 @@ impl<'a> Sending<'a> {
                 Some(connection) => connection,
                 None => self.connect_http1(is_repeat).await?,
             };
+            exchange.record().dispatch()?;
             let is_reused = connection.is_reused;
             let request = self.take_request(is_reused);
-            exchange.record().dispatched();
             let held = exchange.hold_http1(connection, self.upload.clone());
             let response = pin!(held.send(request));
             let mut error = match self.bear(held.drive(response)).await? {
@@ -238,8 +238,8 @@ impl<'a> Sending<'a> {
                 let stream = shared.pool.http2(*worker, self.settings);
                 self.bear(Box::pin(stream)).await??
             };
+            exchange.record().dispatch()?;
             let request = self.take_request(may_repeat);
-            exchange.record().dispatched();
             let response = pin!(stream.sender().try_send_request(request));
             exchange.hold_http2(stream, self.upload.clone());
             let mut error = match self.bear(response).await? {
