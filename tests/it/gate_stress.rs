@@ -79,7 +79,9 @@ fn anything_at_once_ends_in_exact_quiescence() {
                 drop(permit);
             }
             (Arrival::Rejected(rejected), _) => {
-                assert_eq!(rejected.reason, RejectReason::QueueDepth)
+                // Another thread's round may have seen it so late that its wait was over.
+                let reasons = [RejectReason::QueueDepth, RejectReason::QueueWait];
+                assert!(reasons.contains(&rejected.reason), "{rejected:?}");
             }
         }
         if dice.roll(8) == 0 {
