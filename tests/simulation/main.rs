@@ -11,6 +11,7 @@ mod backend;
 mod cases;
 mod chance;
 mod clients;
+mod grid;
 mod report;
 mod server;
 mod systems;
@@ -45,6 +46,7 @@ struct Options {
     cases: Vec<String>,
     seeds: Vec<u64>,
     all_seeds: bool,
+    defaults: bool,
     systems: String,
     plots: Option<PathBuf>,
 }
@@ -54,6 +56,10 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
+    if options.defaults {
+        grid::print(&options.seeds);
+        return ExitCode::SUCCESS;
+    }
     let started = Instant::now();
     let mut failures = Vec::new();
     for case in cases::all() {
@@ -82,6 +88,7 @@ fn options() -> Result<Options, ExitCode> {
         cases: Vec::new(),
         seeds: Vec::new(),
         all_seeds: false,
+        defaults: false,
         systems: String::new(),
         plots: None,
     };
@@ -107,6 +114,7 @@ fn options() -> Result<Options, ExitCode> {
             "--seeds" => count = args.next().and_then(|n| n.parse().ok()).ok_or_else(usage)?,
             "--seed" => only = Some(args.next().ok_or_else(usage)?),
             "--systems" => found.systems = args.next().ok_or_else(usage)?,
+            "--defaults" => found.defaults = true,
             "--all-seeds" => found.all_seeds = true,
             "--plots" => found.plots = Some(args.next().ok_or_else(usage)?.into()),
             // What `cargo test` hands to every target is not for this one.
