@@ -45,35 +45,37 @@ fn adaptive(all: &mut Settings) {
 }
 
 /// Prints the tables: the work done in time, relative to what was sent or could be done.
-pub(crate) fn print(seeds: &[u64]) {
+pub(crate) fn print(seeds: &[u64], only: &str) {
+    let candidates: Vec<_> = CANDIDATES.into_iter().filter(|(name, ..)| name.contains(only)).collect();
+    let candidates = &candidates[..];
     for service in SERVICE {
         let mut rows = Vec::new();
         for patience in PATIENCE.into_iter().filter(|wait| *wait > service) {
             for load in LOADS {
-                let cells = CANDIDATES.map(|candidate| {
+                let cells = candidates.iter().map(|candidate| {
                     mean(seeds, |seed| {
-                        steady(candidate, service, patience, load, seed) / load.min(1.0)
+                        steady(*candidate, service, patience, load, seed) / load.min(1.0)
                     })
                 });
-                rows.push((format!("{load}× the capacity, clients wait {patience} s"), cells.to_vec()));
+                rows.push((format!("{load}× the capacity, clients wait {patience} s"), cells.collect()));
             }
         }
-        show(format!("Service of {} ms", service * 1e3), rows);
+        show(format!("Service of {} ms", service * 1e3), candidates, rows);
     }
     let mut rows = Vec::new();
     for patience in [0.2, 1.0, 5.0] {
         for (size, load) in BURSTS {
-            let cells = CANDIDATES.map(|candidate| {
-                mean(seeds, |seed| bursts(candidate, (size, load), patience, seed))
+            let cells = candidates.iter().map(|candidate| {
+                mean(seeds, |seed| bursts(*candidate, (size, load), patience, seed))
             });
-            rows.push((format!("{size} at once, {load}× the capacity, clients wait {patience} s"), cells.to_vec()));
+            rows.push((format!("{size} at once, {load}× the capacity, clients wait {patience} s"), cells.collect()));
         }
     }
-    show("Bursts, service of 50 ms; the share served in time".to_owned(), rows);
+    show("Bursts, service of 50 ms; the share served in time".to_owned(), candidates, rows);
 }
 
-fn show(title: String, rows: Vec<(String, Vec<f64>)>) {
-    let columns = CANDIDATES.iter().map(|(name, ..)| *name).collect();
+fn show(title: String, candidates: &[Candidate], rows: Vec<(String, Vec<f64>)>) {
+    let columns = candidates.iter().map(|(name, ..)| *name).collect();
     Table { title, columns, rows }.print();
 }
 

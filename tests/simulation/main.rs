@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     if options.defaults {
-        grid::print(&options.seeds);
+        grid::print(&options.seeds, &options.systems);
         return ExitCode::SUCCESS;
     }
     let started = Instant::now();
