@@ -46,7 +46,10 @@ fn adaptive(all: &mut Settings) {
 
 /// Prints the tables: the work done in time, relative to what was sent or could be done.
 pub(crate) fn print(seeds: &[u64], only: &str) {
-    let candidates: Vec<_> = CANDIDATES.into_iter().filter(|(name, ..)| name.contains(only)).collect();
+    let candidates: Vec<_> = CANDIDATES
+        .into_iter()
+        .filter(|(name, ..)| name.contains(only))
+        .collect();
     let candidates = &candidates[..];
     for service in SERVICE {
         let mut rows = Vec::new();
@@ -57,7 +60,10 @@ pub(crate) fn print(seeds: &[u64], only: &str) {
                         steady(*candidate, service, patience, load, seed) / load.min(1.0)
                     })
                 });
-                rows.push((format!("{load}× the capacity, clients wait {patience} s"), cells.collect()));
+                rows.push((
+                    format!("{load}× the capacity, clients wait {patience} s"),
+                    cells.collect(),
+                ));
             }
         }
         show(format!("Service of {} ms", service * 1e3), candidates, rows);
@@ -66,17 +72,31 @@ pub(crate) fn print(seeds: &[u64], only: &str) {
     for patience in [0.2, 1.0, 5.0] {
         for (size, load) in BURSTS {
             let cells = candidates.iter().map(|candidate| {
-                mean(seeds, |seed| bursts(*candidate, (size, load), patience, seed))
+                mean(seeds, |seed| {
+                    bursts(*candidate, (size, load), patience, seed)
+                })
             });
-            rows.push((format!("{size} at once, {load}× the capacity, clients wait {patience} s"), cells.collect()));
+            rows.push((
+                format!("{size} at once, {load}× the capacity, clients wait {patience} s"),
+                cells.collect(),
+            ));
         }
     }
-    show("Bursts, service of 50 ms; the share served in time".to_owned(), candidates, rows);
+    show(
+        "Bursts, service of 50 ms; the share served in time".to_owned(),
+        candidates,
+        rows,
+    );
 }
 
 fn show(title: String, candidates: &[Candidate], rows: Vec<(String, Vec<f64>)>) {
     let columns = candidates.iter().map(|(name, ..)| *name).collect();
-    Table { title, columns, rows }.print();
+    Table {
+        title,
+        columns,
+        rows,
+    }
+    .print();
 }
 
 fn mean(seeds: &[u64], figure: impl Fn(u64) -> f64) -> f64 {
@@ -86,7 +106,12 @@ fn mean(seeds: &[u64], figure: impl Fn(u64) -> f64) -> f64 {
 fn steady(candidate: Candidate, mean: f64, patience: f64, load: f64, seed: u64) -> f64 {
     // Long enough for the averages, short enough for many.
     let seconds = (mean * 400.0).clamp(13.0, 400.0);
-    let source = open_loop(load * f64::from(PERMITS) / mean, mean, Service::Usual, patience);
+    let source = open_loop(
+        load * f64::from(PERMITS) / mean,
+        mean,
+        Service::Usual,
+        patience,
+    );
     simulate(candidate, source, seconds, seed).goodput()
 }
 
@@ -104,7 +129,12 @@ fn bursts(candidate: Candidate, (size, load): (u32, f64), patience: f64, seed: u
     share.good as f64 / share.sent as f64
 }
 
-fn simulate((_, says_deadline, change): Candidate, source: Source, seconds: f64, seed: u64) -> Tally {
+fn simulate(
+    (_, says_deadline, change): Candidate,
+    source: Source,
+    seconds: f64,
+    seed: u64,
+) -> Tally {
     let mut all = Settings {
         classes: vec![ClassSettings::default()],
         seed,

@@ -242,7 +242,7 @@ fn a_standing_queue_lets_go_of_the_oldest_but_never_of_the_last() {
     });
     let mut gate = measured(settings, 1);
     let mut flood = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..400 {
         flood.push(gate.send(Request::default(), 100 * MILLI));
         gate.pass(20 * MILLI);
     }
@@ -250,7 +250,7 @@ fn a_standing_queue_lets_go_of_the_oldest_but_never_of_the_last() {
         .iter()
         .filter(|n| refusal(&gate, **n) == Some(RejectReason::Codel))
         .count();
-    assert!(codel > 100, "{codel} of 200 at five times the capacity");
+    assert!(codel > 100, "{codel} of 400 at five times the capacity");
     gate.pass(Duration::from_secs(2));
     // Two wait far longer than the limit: the younger one is served.
     gate.send(Request::default(), 900 * MILLI);
