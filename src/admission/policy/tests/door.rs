@@ -44,8 +44,8 @@ fn doomed_work_is_refused_at_the_door() {
     let mut gate = measured(doom(), 1);
     gate.send(Request::default(), 100 * MILLI);
     gate.send(Request::default(), 100 * MILLI);
-    // Two are ahead: about 200 ms, by 1.25, and 100 ms of its own.
-    let late = before(&gate, 330);
+    // Two are ahead: about 200 ms, and 100 ms of its own.
+    let late = before(&gate, 280);
     let late = gate.send(late, 100 * MILLI);
     assert_eq!(refusal(&gate, late), Some(RejectReason::Doomed));
     let in_time = before(&gate, 450);
