@@ -35,7 +35,7 @@ Simulates weir's admission code against other gates, on a virtual clock.
 
 usage: cargo test --test simulation -- [CASE]... [OPTION]...
   CASE            only the cases whose names contain one of these
-  --seeds N       how many seeds for weir (default 30); the others get one
+  --seeds N       how many seeds for weir (default 30, or 15 in a debug build); the others get one
   --seed N        only this seed; WEIR_SIM_SEED=N does the same
   --all-seeds     every system gets every seed
   --systems NAME  only systems whose names contain this
@@ -98,7 +98,8 @@ fn options() -> Result<Options, ExitCode> {
         systems: String::new(),
         plots: None,
     };
-    let mut count = 30;
+    // Without optimisation a run takes six times as long.
+    let mut count = if cfg!(debug_assertions) { 15 } else { 30 };
     let mut only = std::env::var("WEIR_SIM_SEED").ok();
     let mut args = std::env::args().skip(1);
     let usage = || {

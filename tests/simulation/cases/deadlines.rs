@@ -32,7 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures,
             goal,
             on_average: &[("goodput", 0.98)],
-            note: "Nine tenths of doomed refusals right: not reached here. All of them come before the queue is known to stand; everybody near the edge has about the same left, and whether 20 ms more or less would have been enough is up to the draw. Goodput does not suffer.",
+            note: "Nine tenths of doomed refusals right: not reached here. Near the edge it is up to the draw whether 20 ms more would have been enough. Goodput does not suffer.",
             plot: false,
         },
     ]
