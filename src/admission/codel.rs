@@ -107,7 +107,7 @@ impl Codel {
             // The oldest itself tells since when at least.
             passed.min(over)
         };
-        let relief = (passed - above).saturating_mul(RELIEF);
+        let relief = passed.saturating_sub(above).saturating_mul(RELIEF);
         self.pressure = (self.pressure + above)
             .saturating_sub(relief)
             .min(rule.interval + rule.interval / FALL);
