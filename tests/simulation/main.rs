@@ -170,8 +170,7 @@ fn simulate(case: &Case, options: &Options) -> Vec<String> {
                     .iter()
                     .position(|column| column == name)
                     .expect("a figure's name");
-                // `!(>=)`: not a number falls short, too.
-                if tallies.len() > 2 && !(means[at] >= *goal) {
+                if tallies.len() > 2 && (means[at].is_nan() || means[at] < *goal) {
                     failures.push(format!(
                         "{}: {name} is {:.4} on average, and should be {goal}",
                         case.name, means[at]

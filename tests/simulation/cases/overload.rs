@@ -15,6 +15,13 @@ const MEAN: f64 = 0.05;
 const PATIENCE: f64 = 1.0;
 
 pub(super) fn cases() -> Vec<Case> {
+    let mut cases = poisson();
+    cases.extend(by_services());
+    cases.extend(shapes());
+    cases
+}
+
+fn poisson() -> Vec<Case> {
     vec![
         Case {
             name: "overload-2x",
@@ -77,6 +84,11 @@ pub(super) fn cases() -> Vec<Case> {
             note: "The deeper queues serve a little more, and every request of theirs waits for it.",
             plot: false,
         },
+    ]
+}
+
+fn by_services() -> Vec<Case> {
+    vec![
         by_service(
             "service-constant",
             "Three times the capacity, every request takes 50 ms",
@@ -92,6 +104,11 @@ pub(super) fn cases() -> Vec<Case> {
             "Three times the capacity, heavy-tailed service (p99 six times the mean)",
             |system, seed| overload(system, 3.0, Service::HeavyTailed, seed),
         ),
+    ]
+}
+
+fn shapes() -> Vec<Case> {
+    vec![
         Case {
             name: "slow",
             what: "Twice the capacity of 4 permits that take 2 s each; `max_wait` is auto, clients wait 20 s",
