@@ -160,6 +160,11 @@ impl<W: Waiter> Class<W> {
         self.ring(entry.request.attempt).push(flow, entry, quantum);
     }
 
+    /// Somebody was refused at the door: its queue costs.
+    pub(super) fn refused(&mut self, now: Instant, attempt: Attempt, flow: u32) {
+        self.ring(attempt).refused(now, flow);
+    }
+
     pub(super) fn put_back(&mut self, entry: Queued<W>, flow: u32, order: Order) {
         let quantum = self.estimate();
         self.ring(entry.request.attempt)

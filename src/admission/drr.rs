@@ -115,6 +115,13 @@ impl<W: Waiter> Ring<W> {
         self.enter(flow, quantum).line.push(entry);
     }
 
+    /// Somebody of this flow was refused at the door.
+    pub(super) fn refused(&mut self, now: Instant, flow: u32) {
+        if let Some(flow) = self.flows.get_mut(flow as usize) {
+            flow.codel.gave_up(now);
+        }
+    }
+
     fn grown(&mut self, entry: &Queued<W>) {
         self.len += 1;
         self.units += u64::from(entry.request.units);

@@ -92,15 +92,20 @@ impl<W: Waiter> Flow<W> {
             (left < rules.fastest).then_some(RejectReason::Doomed)
         });
         if let Some(refusal) = refusal {
+            self.codel.gave_up(rules.now);
             return Next::Refuse(order, refusal);
         }
         if head.request.units.min(rules.limit) > rules.free {
             return Next::TooLarge(order);
         }
         if let (Some(rule), Some(oldest)) = (rules.codel, self.line.oldest()) {
+            if self.line.take_lost() {
+                self.codel.gave_up(rules.now);
+            }
             let delay = rules.now.saturating_duration_since(oldest);
             self.codel.dispatched(rules.now, delay, &rule);
             if self.codel.lets_go(delay, &rule) && self.line.has_second() {
+                self.codel.gave_up(rules.now);
                 return Next::Refuse(Order::Fifo, RejectReason::Codel);
             }
         }

@@ -17,6 +17,8 @@ pub(super) struct Line<W> {
     units: u64,
     /// Room kept when the line is empty; what a burst grew beyond it is given back.
     room_kept: usize,
+    /// Whether a husk was dropped since the last look.
+    lost: bool,
 }
 
 impl<W: Waiter> Line<W> {
@@ -25,6 +27,7 @@ impl<W: Waiter> Line<W> {
             entries: VecDeque::new(),
             units: 0,
             room_kept,
+            lost: false,
         }
     }
 
@@ -58,6 +61,7 @@ impl<W: Waiter> Line<W> {
     pub(super) fn next(&mut self, order: Order) -> Option<&Queued<W>> {
         while !self.end(order)?.waiter.is_waiting() {
             self.take(order);
+            self.lost = true;
         }
         self.end(order)
     }
@@ -94,6 +98,7 @@ impl<W: Waiter> Line<W> {
             if second.waiter.is_waiting() {
                 return true;
             }
+            self.lost = true;
             if let Some(husk) = self.entries.remove(1) {
                 self.taken(&husk);
             }
@@ -127,6 +132,11 @@ impl<W: Waiter> Line<W> {
         Some(taken)
     }
 
+    /// Whether somebody has given up since the last look.
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Everybody, oldest first.
     pub(super) fn into_entries(self) -> VecDeque<Queued<W>> {
         self.entries
@@ -134,7 +144,9 @@ impl<W: Waiter> Line<W> {
 
     /// Lets go of every husk.
     pub(super) fn purge(&mut self) {
+        let before = self.entries.len();
         self.entries.retain(|entry| entry.waiter.is_waiting());
+        self.lost |= self.entries.len() < before;
         self.units = self
             .entries
             .iter()

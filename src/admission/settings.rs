@@ -99,17 +99,20 @@ impl Default for ClassSettings {
 
 /// How doomed work is told.
 ///
-/// A request is doomed if `predicted wait × wait_percent ÷ 100 + S50 > what is left to it`.
+/// A request is doomed if `predicted wait × wait_percent ÷ 100 + S10 > what is left to it`:
+/// if hardly anybody was ever served in what it would have left. A refusal at the door is final,
+/// and at the median every other one was wrong where the wait is near what clients have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doom {
-    /// What the predicted wait is multiplied by. Default 125: a little early, because what is
-    /// dispatched with too little time left occupies a permit for nothing.
+    /// What the predicted wait is multiplied by. Default 100. Above that a little early, which is
+    /// better where nothing else bounds the wait (without [`codel`](ClassSettings::codel)), and worse
+    /// for bursts.
     pub wait_percent: u32,
 }
 
 impl Default for Doom {
     fn default() -> Self {
-        Self { wait_percent: 125 }
+        Self { wait_percent: 100 }
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
 }
 
 /// A request of the first class that costs one permit.
-fn plain(mean: f64, service: Service, patience: f64, chance: &mut Chance) -> Template {
+pub(super) fn plain(mean: f64, service: Service, patience: f64, chance: &mut Chance) -> Template {
     Template {
         class: 0,
         tenant: 0,
@@ -53,7 +53,7 @@ fn plain(mean: f64, service: Service, patience: f64, chance: &mut Chance) -> Tem
 }
 
 /// Clients that send plain requests at a steady rate, once.
-fn open_loop(per_second: f64, mean: f64, service: Service, patience: f64) -> Source {
+pub(super) fn open_loop(per_second: f64, mean: f64, service: Service, patience: f64) -> Source {
     Source {
         arrivals: Arrivals::steady(per_second),
         template: Box::new(move |_, chance| plain(mean, service, patience, chance)),

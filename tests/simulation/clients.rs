@@ -48,11 +48,13 @@ impl Arrivals {
     }
 }
 
+/// What is sent at a second.
+pub(crate) type Draw = Box<dyn Fn(f64, &mut Chance) -> Template>;
+
 /// One kind of client.
 pub(crate) struct Source {
     pub(crate) arrivals: Arrivals,
-    /// What is sent at a second.
-    pub(crate) template: Box<dyn Fn(f64, &mut Chance) -> Template>,
+    pub(crate) template: Draw,
     /// How often it tries in all.
     pub(crate) tries: u32,
 }

@@ -92,7 +92,7 @@ impl Tally {
         if self.counts(request) {
             let wait = (now - request.arrived) as f64 / SECOND as f64;
             self.shares(request, |share| {
-                share.longest_wait = share.longest_wait.max(wait)
+                share.longest_wait = share.longest_wait.max(wait);
             });
         }
     }

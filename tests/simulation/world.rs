@@ -238,7 +238,7 @@ impl World {
             Action::Run => self.run_request(id),
             Action::Refuse(reason) => self.refused(id, reason),
             Action::Wait(Some(until)) => {
-                self.later(until.saturating_sub(self.now), Event::WaitEnds(id))
+                self.later(until.saturating_sub(self.now), Event::WaitEnds(id));
             }
             Action::Wait(None) => {}
         }

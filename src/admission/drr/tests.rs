@@ -146,11 +146,13 @@ fn the_last_one_is_served_however_long_it_waited() {
         limit: 2 * MILLI,
         most: 4 * MILLI,
     });
-    // The queue stands: for a while everybody has waited 5 ms.
+    // The queue stands: for a while everybody has waited 5 ms, and some are refused.
     for _ in 0..10 {
         rig.push(1);
         rig.push(1);
         rig.now += 5 * MILLI;
+        let flow = rig.flow(1);
+        rig.ring.refused(rig.now, flow);
         while let (flow, Next::Serve(order) | Next::Refuse(order, _)) = rig.next()
             && rig.ring.len() > 1
         {

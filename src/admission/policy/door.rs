@@ -51,7 +51,10 @@ impl<W: Waiter> Policy<W> {
         };
         match refusal {
             None => Verdict::Queue(predicted),
-            Some(refusal) => Verdict::Reject(refusal, self.pushback(refusal, predicted)),
+            Some(refusal) => {
+                self.classes[at].refused(now, request.attempt, flow);
+                Verdict::Reject(refusal, self.pushback(refusal, predicted))
+            }
         }
     }
 
@@ -124,7 +127,7 @@ impl<W: Waiter> Policy<W> {
             return Some(RejectReason::RetryBudget);
         }
         if let Some(predicted) = predicted {
-            if self.is_doomed(now, request, at, predicted, |known| known.p50) {
+            if self.is_doomed(now, request, at, predicted, |known| known.p10) {
                 return Some(RejectReason::Doomed);
             }
             if self.is_cut_off(request, at, room) {

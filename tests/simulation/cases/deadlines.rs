@@ -31,8 +31,8 @@ pub(super) fn cases() -> Vec<Case> {
             run: |system, seed| deadlines(system, &[0.2], seed),
             figures,
             goal,
-            on_average: &[("goodput", 0.97)],
-            note: "",
+            on_average: &[("goodput", 0.98)],
+            note: "Nine tenths of doomed refusals right: not reached here. Near the edge it is up to the draw whether 20 ms more would have been enough. Goodput does not suffer.",
             plot: false,
         },
     ]
@@ -55,7 +55,7 @@ fn deadlines(system: System, said: &'static [f64], seed: u64) -> Tally {
             tries: 1,
         }],
         speeds: Vec::new(),
-        seconds: 20.0,
+        seconds: 10.0,
         warm_up: 3.0,
     };
     run(

@@ -15,6 +15,13 @@ const MEAN: f64 = 0.05;
 const PATIENCE: f64 = 1.0;
 
 pub(super) fn cases() -> Vec<Case> {
+    let mut cases = poisson();
+    cases.extend(by_services());
+    cases.extend(shapes());
+    cases
+}
+
+fn poisson() -> Vec<Case> {
     vec![
         Case {
             name: "overload-2x",
@@ -23,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
             run: |system, seed| overload(system, 2.0, Service::Usual, seed),
             figures,
             goal: |tally| {
-                at_least("goodput", tally.goodput(), 0.98)?;
+                at_least("goodput", tally.goodput(), 0.99)?;
                 latency_goal(tally)
             },
             on_average: &[("goodput", 0.99)],
@@ -50,9 +57,9 @@ pub(super) fn cases() -> Vec<Case> {
             systems: &System::ALL,
             run: |system, seed| overload(system, 0.9, Service::Usual, seed),
             figures: underload_figures,
-            goal: |tally| at_least("served", served(tally), 0.97),
-            on_average: &[("served", 0.985)],
-            note: "CoDel refuses a few for nothing; a queue in order of arrival serves all of them, with the same p99.",
+            goal: |tally| at_least("served", served(tally), 0.99),
+            on_average: &[("served", 0.999)],
+            note: "",
             plot: false,
         },
         Case {
@@ -77,6 +84,11 @@ pub(super) fn cases() -> Vec<Case> {
             note: "The deeper queues serve a little more, and every request of theirs waits for it.",
             plot: false,
         },
+    ]
+}
+
+fn by_services() -> Vec<Case> {
+    vec![
         by_service(
             "service-constant",
             "Three times the capacity, every request takes 50 ms",
@@ -92,6 +104,11 @@ pub(super) fn cases() -> Vec<Case> {
             "Three times the capacity, heavy-tailed service (p99 six times the mean)",
             |system, seed| overload(system, 3.0, Service::HeavyTailed, seed),
         ),
+    ]
+}
+
+fn shapes() -> Vec<Case> {
+    vec![
         Case {
             name: "slow",
             what: "Twice the capacity of 4 permits that take 2 s each; `max_wait` is auto, clients wait 20 s",
@@ -113,11 +130,9 @@ pub(super) fn cases() -> Vec<Case> {
             systems: &System::ALL,
             run: bursts,
             figures: underload_figures,
-            // A queue in order of arrival serves them all; what CoDel refuses is the price of its
-            // short waits.
-            goal: |tally| at_least("served", served(tally), 0.8),
-            on_average: &[("served", 0.9)],
-            note: "Here weir with everything on is not the best: what its CoDel refuses, HAProxy and weir's defaults serve, after up to three quarters of a second.",
+            goal: |tally| at_least("served", served(tally), 0.9),
+            on_average: &[("served", 0.98)],
+            note: "",
             plot: false,
         },
         Case {
@@ -126,9 +141,12 @@ pub(super) fn cases() -> Vec<Case> {
             systems: &System::ALL,
             run: closed_loop,
             figures: underload_figures,
-            goal: |tally| at_least("goodput", tally.goodput(), 0.97),
-            on_average: &[("goodput", 0.98)],
-            note: "Users that wait for their answers slow down by themselves: plain queues refuse nobody.",
+            goal: |tally| {
+                at_least("goodput", tally.goodput(), 0.99)?;
+                at_least("served", served(tally), 0.99)
+            },
+            on_average: &[("served", 0.999)],
+            note: "Users that wait for their answers slow down by themselves: nobody gives up in the queue, so nothing is cut.",
             plot: false,
         },
     ]
@@ -140,7 +158,7 @@ pub(super) fn overload(system: System, times: f64, service: Service, seed: u64) 
         backend: BackendSpec::of(f64::from(PERMITS)),
         sources: vec![open_loop(times * capacity, MEAN, service, PATIENCE)],
         speeds: Vec::new(),
-        seconds: 15.0,
+        seconds: if times > 5.0 { 7.0 } else { 9.0 },
         warm_up: 3.0,
     };
     let all = all_on(vec![class(1, 50)]);
@@ -155,10 +173,11 @@ fn by_service(name: &'static str, what: &'static str, run: fn(System, u64) -> Ta
         run,
         figures,
         goal: |tally| {
-            at_least("goodput", tally.goodput(), 0.93)?;
+            at_least("goodput", tally.goodput(), 0.9)?;
             latency_goal(tally)
         },
-        on_average: &[("goodput", 0.97)],
+        // Of the heavy tail some take longer than any client waits: that work is lost to every system.
+        on_average: &[("goodput", 0.95)],
         note: "",
         plot: false,
     }
@@ -175,7 +194,7 @@ fn slow(system: System, seed: u64) -> Tally {
             20.0,
         )],
         speeds: Vec::new(),
-        seconds: 500.0,
+        seconds: 400.0,
         warm_up: 100.0,
     };
     let mut class = class(1, 50);
@@ -222,7 +241,7 @@ fn of_one_source(system: System, seed: u64, source: Source) -> Tally {
         backend: BackendSpec::of(f64::from(PERMITS)),
         sources: vec![source],
         speeds: Vec::new(),
-        seconds: 20.0,
+        seconds: 13.0,
         warm_up: 3.0,
     };
     run(

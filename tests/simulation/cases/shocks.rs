@@ -8,11 +8,11 @@ use crate::systems::{System, all_on, class};
 use crate::tally::Tally;
 use crate::world::{Plan, Template, run};
 
-const PERMITS: u32 = 16;
+const PERMITS: u32 = 8;
 const MEAN: f64 = 0.05;
 /// The backend slows down, and is as fast as before again.
 const HALVED: usize = 15;
-const DOUBLED: usize = 35;
+const DOUBLED: usize = 25;
 const OUTAGE: usize = 10;
 const BACK: usize = 40;
 
@@ -20,7 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case {
             name: "capacity",
-            what: "Capacity halves at 15 s and doubles at 35 s, under 1.5 times the full one",
+            what: "Capacity halves at 15 s and doubles at 25 s, under 1.5 times the full one",
             systems: &System::ALL,
             run: capacity,
             figures: |tally| {
@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
                     ),
                     (
                         "goodput, doubled",
-                        tally.goodput_between(DOUBLED + 1, DOUBLED + 15),
+                        tally.goodput_between(DOUBLED + 1, DOUBLED + 14),
                     ),
                     ("s to 90 %, halved", until(tally, HALVED, 0.45)),
                     ("s to 90 %, doubled", until(tally, DOUBLED, 0.9)),
@@ -96,7 +96,7 @@ fn capacity(system: System, seed: u64) -> Tally {
             1.0,
         )],
         speeds: vec![(HALVED as f64, 0.5), (DOUBLED as f64, 1.0)],
-        seconds: 55.0,
+        seconds: 41.0,
         warm_up: 3.0,
     };
     run(

@@ -78,7 +78,7 @@ fn sizes(system: System, seed: u64) -> Tally {
             tries: 1,
         }],
         speeds: Vec::new(),
-        seconds: 20.0,
+        seconds: 10.0,
         warm_up: 3.0,
     };
     run(
