@@ -300,16 +300,24 @@ fn check_shares(reader: &mut Reader, weights: &[Maybe<Weight>], lists_default: b
     sum == 100
 }
 
+/// What is said of an order that needs `CoDel`.
+fn without_codel(codel: &str) -> Complaint {
+    Complaint::new(
+        "newest first begins when CoDel finds that the queue stands, and CoDel is off: it is as \
+         \"fifo\"",
+        format!("set {codel} = true, or write \"fifo\""),
+    )
+}
+
 /// An order that is not what it says.
 fn warn_of_order(reader: &mut Reader, all: &[Class], warnings: &mut Vec<Problem>) {
     let is_fifo =
         |class: &&Class| class.order == Discipline::Adaptive && class.codel == Switch::Off;
     for class in all.iter().filter(|class| class.row > 0).filter(is_fifo) {
         let [order, codel] = ["order", "codel"].map(|name| format!("class[{}].{name}", class.row));
-        // Where it says neither, it is as the queue, of which the same is told.
-        if reader.has(&order) || reader.has(&codel) {
-            let key = if reader.has(&order) { &order } else { &codel };
-            warnings.push(reader.warning(key, queue::without_codel(&codel)));
+        // Where it does not say so itself, it is a default, with which nobody is misled.
+        if reader.has(&order) {
+            warnings.push(reader.warning(&order, without_codel(&codel)));
         }
     }
 }

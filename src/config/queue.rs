@@ -54,9 +54,6 @@ pub(super) fn read(
     let ramp = reader.read("queue.ramp", ramp);
     let backfill_percent = reader.read("queue.backfill", percent);
     let cut_off = reader.read("queue.cut_off", switch);
-    if (order, codel) == (Some(Discipline::Adaptive), Some(Switch::Off)) {
-        warnings.push(reader.warning("queue.order", without_codel("queue.codel")));
-    }
     Some(QueueSettings {
         strategy: strategy?,
         max_wait: max_wait?,
@@ -181,13 +178,4 @@ pub(super) fn ramp(text: &str) -> Result<Option<Ramp>, Complaint> {
 fn percent(text: &str) -> Result<u8, Complaint> {
     let percent = parse::share(text)?.of(100);
     Ok(u8::try_from(percent).expect("a share is at most one"))
-}
-
-/// What is said of an order that needs `CoDel`.
-pub(super) fn without_codel(codel: &str) -> Complaint {
-    Complaint::new(
-        "newest first begins when CoDel finds that the queue stands, and CoDel is off: it is as \
-         \"fifo\"",
-        format!("set {codel} = true, or write \"fifo\""),
-    )
 }

@@ -196,7 +196,7 @@ fn the_binary_prints_values_with_sources_and_the_arithmetic_and_ends_with_0() {
         "WEIR__LOG__LEVEL",
     ]);
     has(&["queue.max_bytes", "1Mi", "--set"]);
-    has(&["queue.order", "fifo", "built-in", "default"]);
+    has(&["queue.order", "adaptive", "built-in", "default"]);
     assert!(text.contains("536870912 × 0.9 ÷ 1000000 = 483.183, so 483 requests run at once"));
     assert!(text.contains("up to 73 requests on HTTP/1.1"), "{text}");
     assert!(text.contains("or 256 on HTTP/2"), "{text}");
