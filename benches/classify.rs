@@ -11,7 +11,7 @@ use weir::admission::classify::{
     Alone, BodyLength, Classifier, CostRule, FieldNames, HintFields, Plan,
 };
 use weir::admission::route::{FieldRule, FieldTest, Glob, Methods, PathRule, Routes, When};
-use weir::proxy::{HeadClassifier, asked};
+use weir::proxy::{HeadClassifier, asked, is_grpc};
 
 fn of(rule: PathRule) -> When {
     When {
@@ -166,7 +166,7 @@ fn classify(criterion: &mut Criterion) {
     for (name, classifier, head, expected) in &rows {
         let look = || {
             let fields = classifier.fields(black_box(head));
-            let asked = asked(&fields, true);
+            let asked = asked(&fields, is_grpc(&head.headers), true);
             let found = classifier
                 .classifier()
                 .classify(&asked, BodyLength::Known(0));

@@ -35,13 +35,14 @@ impl fmt::Display for Explanation<'_> {
         let classifier = HeadClassifier::new(config.policy.classifier.clone());
         let fields = classifier.fields(&ask.head);
         let is_trusted = config.proxy.trust.believes(ask.peer);
+        let is_grpc = is_grpc(&ask.head.headers);
         let seen = Seen {
             policy: &config.policy,
             budget: &config.budget,
             found: classifier
                 .classifier()
-                .classify(&asked(&fields, is_trusted), ask.body),
-            asked: asked(&fields, is_trusted),
+                .classify(&asked(&fields, is_grpc, is_trusted), ask.body),
+            asked: asked(&fields, is_grpc, is_trusted),
         };
         let believed = if is_trusted { "in" } else { "not in" };
         let body = match ask.body {

@@ -157,7 +157,14 @@ fn arrive(
     };
     match checked {
         Ok(head) => Ok(Arrived {
-            ask: classify(connection, settings, &mut record, &head, &body),
+            ask: classify(
+                connection,
+                settings,
+                &mut record,
+                &head,
+                &body,
+                dialect.is_grpc,
+            ),
             record,
             expects,
             head,
@@ -179,15 +186,16 @@ fn classify(
     record: &mut Record,
     head: &CheckedHead,
     body: &Incoming,
+    is_grpc: bool,
 ) -> Ask {
     let classifier = &settings.classifier;
     let fields = classifier.fields(&head.head);
-    let is_trusted = connection.is_trusted(settings);
+    let is_trusted = classifier.asks_for_trust() && connection.is_trusted(settings);
     let length = body.size_hint().exact();
     let length = length.map_or(BodyLength::Unknown, BodyLength::Known);
     let found = classifier
         .classifier()
-        .classify(&asked(&fields, is_trusted), length);
+        .classify(&asked(&fields, is_grpc, is_trusted), length);
     let class = ClassId(found.class);
     let arrived = record.arrived_at();
     let deadline = found

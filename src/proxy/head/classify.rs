@@ -11,6 +11,8 @@ use crate::admission::route::{Asked, Fields};
 pub struct HeadClassifier {
     classifier: Classifier,
     names: Box<[HeaderName]>,
+    /// Whether it matters what a peer is believed.
+    asks_for_trust: bool,
 }
 
 /// The fields of one head. `host` is what names the host, wherever it stands: on HTTP/2 that is
@@ -19,6 +21,9 @@ pub struct HeadClassifier {
 pub struct HeadFields<'a> {
     names: &'a [HeaderName],
     head: &'a request::Parts,
+    /// A bit for each name that is there ([`bit`]): most fields that are asked for are not, and a
+    /// look-up hashes the whole name.
+    there: u64,
 }
 
 impl HeadClassifier {
@@ -31,10 +36,20 @@ impl HeadClassifier {
     pub fn new(classifier: Classifier) -> Self {
         let names = classifier.names().iter();
         let name = |name: &str| HeaderName::try_from(name).expect("checked by the configuration");
+        let hints = classifier.hints();
+        let mut routes = classifier.routes().list().iter();
         Self {
             names: names.map(name).collect(),
+            asks_for_trust: !hints.cost.is_empty()
+                || !hints.tenant.is_empty()
+                || routes.any(|when| when.is_trusted),
             classifier,
         }
+    }
+
+    /// Whether it matters what a peer is believed.
+    pub(in crate::proxy) fn asks_for_trust(&self) -> bool {
+        self.asks_for_trust
     }
 
     /// What decides.
@@ -51,9 +66,11 @@ impl HeadClassifier {
     /// The fields of a head.
     #[must_use]
     pub fn fields<'a>(&'a self, head: &'a request::Parts) -> HeadFields<'a> {
+        let names = head.headers.keys();
         HeadFields {
             names: &self.names,
             head,
+            there: names.fold(0, |there, name| there | bit(name)),
         }
     }
 }
@@ -63,8 +80,9 @@ impl Fields for HeadFields<'_> {
         let name = &self.names[usize::from(field.0)];
         let uri = &self.head.uri;
         let authority = uri.authority().filter(|_| *name == HOST);
-        let values = self.head.headers.get_all(name).into_iter();
-        let values = values.filter(move |_| authority.is_none());
+        let is_there = self.there & bit(name) != 0 && authority.is_none();
+        let values = is_there.then(|| self.head.headers.get_all(name).into_iter());
+        let values = values.into_iter().flatten();
         let authority = authority.map(|authority| authority.as_str().as_bytes());
         authority
             .into_iter()
@@ -72,13 +90,27 @@ impl Fields for HeadFields<'_> {
     }
 }
 
+/// One of 64 bits, by a name's length and ends.
+fn bit(name: &HeaderName) -> u64 {
+    let name = name.as_str().as_bytes();
+    let ends = match name {
+        [first, .., last] => usize::from(*first) + 2 * usize::from(*last),
+        _ => 0,
+    };
+    1 << ((7 * name.len() + ends) % 64)
+}
+
 /// A request as routes see it.
 #[must_use]
-pub fn asked<'a>(fields: &'a HeadFields<'a>, is_trusted: bool) -> Asked<'a, HeadFields<'a>> {
+pub fn asked<'a>(
+    fields: &'a HeadFields<'a>,
+    is_grpc: bool,
+    is_trusted: bool,
+) -> Asked<'a, HeadFields<'a>> {
     Asked {
         method: fields.head.method.as_str(),
         path: fields.head.uri.path(),
-        is_grpc: is_grpc(&fields.head.headers),
+        is_grpc,
         is_trusted,
         fields,
     }
@@ -95,6 +127,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::admission::classify::{BodyLength, CostRule, FieldNames, HintFields, Plan};
@@ -141,12 +174,39 @@ mod tests {
             }
             let (head, ()) = request.body(()).expect("a request").into_parts();
             let fields = classifier.fields(&head);
-            let asked = asked(&fields, true);
+            let asked = asked(&fields, false, true);
             assert_eq!(asked.path, "/x");
             let body = BodyLength::Known(0);
             let found = classifier.classifier().classify(&asked, body);
             assert_eq!(found.class, class, "{uri} {host:?}");
             assert_eq!(found.tenant.map(|(_, name)| name), Some(&b"acme"[..]));
+        }
+    }
+
+    proptest! {
+        /// Mutation: the bit of a name depends on what `keys` does not give: red.
+        #[test]
+        fn every_field_is_found_that_is_there_and_no_other(
+            there in prop::collection::vec(("[a-c-]{1,3}", "[a-z]{0,3}"), 0..6),
+            asked in "[a-c-]{1,3}",
+        ) {
+            let mut names = FieldNames::default();
+            let field = names.id(&asked);
+            let plan = Plan { class: 0, cost: CostRule::flat(1), deadline: None };
+            let routes = Routes::new(Vec::new());
+            let hints = HintFields::default();
+            let classifier = Classifier::new(names, routes, Vec::new(), plan, hints);
+            let classifier = HeadClassifier::new(classifier);
+            let mut request = Request::get("/");
+            for (name, value) in &there {
+                request = request.header(name, value);
+            }
+            let (head, ()) = request.body(()).expect("a request").into_parts();
+            let fields = classifier.fields(&head);
+            let found: Vec<_> = fields.values(field).collect();
+            let said = there.iter().filter(|(name, _)| *name == asked);
+            let said: Vec<_> = said.map(|(_, value)| value.as_bytes()).collect();
+            prop_assert_eq!(found, said);
         }
     }
 }

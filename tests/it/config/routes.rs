@@ -317,7 +317,7 @@ fn a_request_is_explained() {
                 "route none: no route takes it",
                 "not route[1] \"probe\": the path is not \"/healthz\", or \"/readyz\"",
                 "not route[2]: the path is not \"/upload\" or below it",
-                "class default: weight 1 of 5, importance 50, adaptive, waits 1s at most, refused with 503",
+                "class default: weight 1 of 5, importance 50, adaptive, cut by CoDel while it stands, waits 1s at most, refused with 503",
                 "cost 16Mi, 1.000 of 25 permits: fixed",
                 "deadline none",
                 "tenant none: the peer is not believed",
