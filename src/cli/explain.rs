@@ -18,7 +18,7 @@ use crate::admission::route::{Asked, Fields, Mismatch};
 use crate::admission::{Budget, Discipline, Switch, UNITS_PER_TASK};
 use crate::config::{Config, Policy, show_duration, show_max_wait, show_quantity};
 use crate::gate::Mode;
-use crate::proxy::{HeadClassifier, HeadFields, asked};
+use crate::proxy::{HeadClassifier, HeadFields, asked, is_grpc};
 
 /// Earlier routes that are told one by one.
 const TOLD: usize = 8;
