@@ -184,7 +184,6 @@ mod tests {
     }
 
     proptest! {
-        /// Mutation: the bit of a name depends on what `keys` does not give: red.
         #[test]
         fn every_field_is_found_that_is_there_and_no_other(
             there in prop::collection::vec(("[a-c-]{1,3}", "[a-z]{0,3}"), 0..6),
