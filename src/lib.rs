@@ -24,9 +24,10 @@
 //!    bounded time whether it speaks HTTP/1.1 or HTTP/2, with TLS by what was agreed on (ALPN).
 //! 2. The head is checked and rewritten for the backend. What peers could read in two ways is
 //!    refused.
-//! 3. The [`gate`] decides: a permit at once, a place in the queue, or a [reject
-//!    reason](admission::RejectReason). A queued request is let go when its wait ends or its
-//!    client leaves.
+//! 3. Its head says what it is to the gate: class, cost, deadline, tenant ([`admission::classify`]).
+//!    The [`gate`] decides: a permit at once, a place in the queue, or a [reject
+//!    reason](admission::RejectReason). A queued request is let go when its wait ends, its client
+//!    leaves, or the [policy](admission::Policy) prefers others.
 //! 4. With a permit, the request goes to the backend over a pooled connection, and both bodies are
 //!    streamed. The permit is owned by the exchange and returns when the response *and* the upload
 //!    have ended, or the connection that carried them is closed.
@@ -36,7 +37,7 @@
 //!
 //! | module | owns | never |
 //! |---|---|---|
-//! | [`admission`] | units, the formula, routes, costs, the scheduler, reasons, outcomes | IO, clocks, metrics, tokio |
+//! | [`admission`] | units, the formula, routes, costs, who is next and who must go, reasons, outcomes | IO, clocks, metrics, tokio |
 //! | [`gate`] | channel, semaphore, ledger, pump, tickets, permits, resizing | awaits a permit, knows HTTP |
 //! | [`proxy`] | connections, heads, bodies, the upstream pool, answers of weir's own, the drain | decides admission |
 //! | [`dispatcher`] | the gate in front of work that is no HTTP | has a task or a queue of its own |
@@ -55,14 +56,15 @@
 //! # Invariants
 //!
 //! 1. Available + held units = limit + debt, and while there is debt nothing is available.
-//! 2. Somebody queued ⇒ the scheduler's choice does not fit. No wake-up is lost.
+//! 2. Somebody queued ⇒ the policy's choice does not fit. No wake-up is lost.
 //! 3. Arrived = served + failed + rejected + abandoned + cancelled + bypassed + in flight + queued.
 //! 4. A permit is returned exactly once, whatever is dropped, cancelled or panics.
-//! 5. The order is the configured one among those in the scheduler.
+//! 5. Inside a class and a tenant, the order is the configured one, backfill excepted.
 //! 6. Draining rejects nobody who holds a permit or a place in the queue.
 //!
 //! `tests/it/gate.rs` and its neighbours assert them against a naive model, `tests/model` under a
-//! model checker's schedules, and the integration tests from outside, by the metrics.
+//! model checker's schedules, and the integration tests from outside, by the metrics. What the policy
+//! makes of load is shown by `tests/simulation`, which drives it with a clock of its own.
 //!
 //! # Who may import whom
 //!
@@ -112,9 +114,16 @@
 //!   to take one, lock and all, is 133 of a request's 38,000 instructions.
 //! * Tunnels are told to end when two seconds of the drain are left, if `max_wait` is shorter: one
 //!   second would end with the drain itself.
-//! * The budget of weir's own retries is `[retry]`; `[retry_budget]` of the design is about retries
-//!   that clients send. Of the deadline stage there is what a gRPC call's own deadline asks for: it
-//!   is passed on with what is left, and one that passed in the queue is not forwarded (`expired`).
+//! * The budget of weir's own retries is `[retry]`; `[retry_budget]` is about retries that clients send.
+//! * CoDel differs from the design's (and folly's): a queue stands by the time that its oldest was
+//!   delayed *and* only while somebody gives up; by delay alone it refused bursts and closed loops that
+//!   a plain queue serves in time. With that it is the default, and so is the adaptive order.
+//! * Of requests that nobody waits for, one in sixteen tells the policy how long it took, once service
+//!   times are known: all others take a permit without a look at it.
+//! * Where classes or tenants are told apart, every arrival goes down the channel: the pump asks the
+//!   policy, and mostly answers before the arrival looks.
+//! * In shadow mode a request holds no units of the semaphore, and the bounds of the queue by number and
+//!   bytes are not part of what is counted.
 //! * A tunnel whose permit was released is in no gauge of the gate, and counted as served when it
 //!   ends: `weir_tunnels` shows it meanwhile, and the drain waits for it.
 //! * What h2 neither bounds nor tells (floods of small frames, malformed requests that it resets, responses
