@@ -272,6 +272,9 @@ fn one<'f, F: Fields, T>(
     hint: Hint,
     bad: &mut Hints,
 ) -> Option<T> {
+    if !fields.may_have(field) {
+        return None;
+    }
     let mut values = fields.values(field);
     let value = values.next()?;
     let read = read(value).filter(|_| values.next().is_none());

@@ -24,6 +24,11 @@ pub struct FieldId(pub u16);
 
 /// The fields of a request's head.
 pub trait Fields {
+    /// False if this field is surely not there; cheaper than a look.
+    fn may_have(&self, _: FieldId) -> bool {
+        true
+    }
+
     /// Every value of a field.
     fn values(&self, field: FieldId) -> impl Iterator<Item = &[u8]>;
 }

@@ -11,6 +11,8 @@ use crate::admission::route::{Asked, Fields};
 pub struct HeadClassifier {
     classifier: Classifier,
     names: Box<[HeaderName]>,
+    /// The [`bit`] of each; 0 for the host, which may stand elsewhere.
+    bits: Box<[u64]>,
     /// Whether it matters what a peer is believed.
     asks_for_trust: bool,
 }
@@ -20,8 +22,9 @@ pub struct HeadClassifier {
 #[derive(Debug)]
 pub struct HeadFields<'a> {
     names: &'a [HeaderName],
+    bits: &'a [u64],
     head: &'a request::Parts,
-    /// A bit for each name that is there ([`bit`]): most fields that are asked for are not, and a
+    /// The [`bit`]s of all names that are there: most fields that are asked for are not, and a
     /// look-up hashes the whole name.
     there: u64,
 }
@@ -34,12 +37,16 @@ impl HeadClassifier {
     /// If one of its names is not that of a field: the configuration checks that.
     #[must_use]
     pub fn new(classifier: Classifier) -> Self {
-        let names = classifier.names().iter();
         let name = |name: &str| HeaderName::try_from(name).expect("checked by the configuration");
+        let names: Box<[_]> = classifier.names().iter().map(name).collect();
         let hints = classifier.hints();
         let mut routes = classifier.routes().list().iter();
         Self {
-            names: names.map(name).collect(),
+            bits: names
+                .iter()
+                .map(|name| if *name == HOST { 0 } else { bit(name) })
+                .collect(),
+            names,
             asks_for_trust: !hints.cost.is_empty()
                 || !hints.tenant.is_empty()
                 || routes.any(|when| when.is_trusted),
@@ -69,6 +76,7 @@ impl HeadClassifier {
         let names = head.headers.keys();
         HeadFields {
             names: &self.names,
+            bits: &self.bits,
             head,
             there: names.fold(0, |there, name| there | bit(name)),
         }
@@ -76,13 +84,17 @@ impl HeadClassifier {
 }
 
 impl Fields for HeadFields<'_> {
+    fn may_have(&self, field: FieldId) -> bool {
+        let bit = self.bits[usize::from(field.0)];
+        bit == 0 || self.there & bit != 0
+    }
+
     fn values(&self, field: FieldId) -> impl Iterator<Item = &[u8]> {
         let name = &self.names[usize::from(field.0)];
         let uri = &self.head.uri;
         let authority = uri.authority().filter(|_| *name == HOST);
-        let is_there = self.there & bit(name) != 0 && authority.is_none();
-        let values = is_there.then(|| self.head.headers.get_all(name).into_iter());
-        let values = values.into_iter().flatten();
+        let values = self.head.headers.get_all(name).into_iter();
+        let values = values.filter(move |_| authority.is_none());
         let authority = authority.map(|authority| authority.as_str().as_bytes());
         authority
             .into_iter()
@@ -203,6 +215,7 @@ mod tests {
             let (head, ()) = request.body(()).expect("a request").into_parts();
             let fields = classifier.fields(&head);
             let found: Vec<_> = fields.values(field).collect();
+            prop_assert!(fields.may_have(field) || found.is_empty());
             let said = there.iter().filter(|(name, _)| *name == asked);
             let said: Vec<_> = said.map(|(_, value)| value.as_bytes()).collect();
             prop_assert_eq!(found, said);
