@@ -115,7 +115,7 @@
 //! * Tunnels are told to end when two seconds of the drain are left, if `max_wait` is shorter: one
 //!   second would end with the drain itself.
 //! * The budget of weir's own retries is `[retry]`; `[retry_budget]` is about retries that clients send.
-//! * CoDel differs from the design's (and folly's): a queue stands by the time that its oldest was
+//! * `CoDel` differs from the design's (and folly's): a queue stands by the time that its oldest was
 //!   delayed *and* only while somebody gives up; by delay alone it refused bursts and closed loops that
 //!   a plain queue serves in time. With that it is the default, and so is the adaptive order.
 //! * Of requests that nobody waits for, one in sixteen tells the policy how long it took, once service
