@@ -8,14 +8,15 @@ import contextlib
 import dataclasses
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
-import pathlib
 
 import install
 import lab
 import load
+import machine
 import openloop
 import peers
 import peers_more
@@ -52,7 +53,7 @@ class Backend:
     def resume(self):
         os.kill(self.process.pid, signal.SIGCONT)
 
-    def stop(self):
+    def close(self):
         if self.process.poll() is None:
             self.resume()
         lab.end(self.process)
@@ -134,16 +135,23 @@ def notes(*more):
         "first, clients gone or not; started anew for every sample, as is the proxy",
         f"open loop, Poisson arrivals fixed beforehand and the same for all rows; p99 of sending late is at most "
         f"{openloop.LATE_P99_MS} ms; times count from when a request should have been sent",
+        "busy: how much of its core the proxy used (no gate: the backend)",
         f"{weir}; haproxy: maxconn {SLOTS}, timeout queue 1s, abortonclose; envoy: max_connections {SLOTS}, "
         f"max_pending_requests {CAPACITY:.0f}; envoy-adaptive: the adaptive concurrency filter, nothing else",
     ]
 
 
+def capacity(bench):
+    """What as many clients as there are slots get straight from the backend in a closed loop."""
+    with contextlib.closing(Backend(bench)) as backend:
+        return load.h2load(bench, f"http://127.0.0.1:{backend.port}/", 1000, connections=SLOTS)
+
+
 def run(bench, system, times, seconds, patience, keys=("",), tries=1, events=lambda backend: ()):
-    """One load on one system: its requests, and the generator that sent them."""
+    """One load on one system: its requests, how late they were sent, and how busy that kept the proxy."""
     with contextlib.ExitStack() as stack:
         backend = Backend(bench)
-        stack.callback(backend.stop)
+        stack.callback(backend.close)
         port = backend.port
         if system.peer:
             job = peers.Job(port, permits=SLOTS, pending=int(CAPACITY), abort_on_close=True)
@@ -155,16 +163,20 @@ def run(bench, system, times, seconds, patience, keys=("",), tries=1, events=lam
             for key in keys
         ]
         clients = openloop.OpenLoop(port, times, heads, patience, tries)
-        return clients.run(seconds, events(backend)), clients
+        watched = proxy.pid if system.peer else backend.process.pid
+        with machine.Watch(watched, bench.lab.proxy_cores) as watch:
+            requests = clients.run(seconds, events(backend))
+        busy = 100 * (watch.user + watch.system) / watch.seconds
+        return requests, {"late p99 ms": clients.late_p99_ms, "busy %": busy}
 
 
-def figures(requests, clients, begin, end):
+def figures(requests, around, begin, end, full=CAPACITY):
     """What became of the requests whose end was within these seconds."""
     inside = [request for request in requests if request.done and begin <= request.done < end]
     served = sorted(request.millis for request in inside if request.status == 200)
     refused = sorted(request.millis for request in inside if request.status not in (200, openloop.GAVE_UP))
     span = end - begin
-    out = {"goodput": 100 * len(served) / span / CAPACITY, "served/s": len(served) / span}
+    out = {"goodput": 100 * len(served) / span / full, "served/s": len(served) / span}
     for name, values in (("served", served), ("refused", refused)):
         if values:
             out |= {f"{name} p{percent} ms": load.percentile(values, percent) for percent in (50, 99)}
@@ -172,18 +184,20 @@ def figures(requests, clients, begin, end):
     broken = sum(request.status == openloop.BROKEN for request in inside)
     if broken > max(5, len(inside) // 100):
         raise lab.Untrusted(f"{broken} of {len(inside)} connections were closed without an answer")
-    return out | {"refused/s": len(refused) / span, "gave up/s": gave_up / span, "late p99 ms": clients.late_p99_ms}
+    return out | {"refused/s": len(refused) / span, "gave up/s": gave_up / span} | around
 
 
 @measurement("policy-goodput", "Goodput within the clients' deadline")
 def goodput(bench):
     """Clients that wait a second and close the connection then, at twice and ten times the capacity."""
-    seconds = WARM_UP + bench.count(12, 5)
+    seconds = WARM_UP + bench.count(10, 5)
+    full = capacity(bench)
     for factor in (2, 10):
         about = notes(
             f"{factor * CAPACITY:.0f} requests/s for {seconds} s, the first {WARM_UP} not counted; a client closes its "
             f"connection after {DEADLINE:g} s; goodput: answered with 200 by then, of the capacity; goal "
             f"{'99' if factor == 2 else '97'} %",
+            f"capacity: {full:.1f} requests/s, which {SLOTS} clients get straight from the backend in a closed loop",
             f"told: the same clients say `{TOLD.strip()}`, which of these only weir goes by",
         )
         title = f"Goodput within a deadline of {DEADLINE:g} s at {factor} times the capacity"
@@ -191,7 +205,7 @@ def goodput(bench):
         times = openloop.plan(factor * CAPACITY, seconds, seed=factor)
 
         def sample(system, times=times):
-            return figures(*run(bench, system, times, seconds, DEADLINE), WARM_UP, seconds)
+            return figures(*run(bench, system, times, seconds, DEADLINE), WARM_UP, seconds, full)
 
         bench.rounds(table, systems(bench, told=(TOLD,)), sample)
 
@@ -223,7 +237,7 @@ def wait(bench):
 @measurement("policy-tenants", "One tenant of ten sends 90 %")
 def tenants(bench):
     """At three times the capacity nine want less than their share, at ten times all want more."""
-    seconds = WARM_UP + bench.count(12, 5)
+    seconds = WARM_UP + bench.count(10, 5)
     weights = [(81, 0)] + [(1, tenant) for tenant in range(1, 10)]
     keys = [f"x-tenant: t{tenant}\r\n" for tenant in range(10)]
     for factor in (3, 10):
@@ -240,8 +254,8 @@ def tenants(bench):
         times = openloop.plan(rate, seconds, seed=40 + factor, keys=weights)
 
         def sample(system, times=times):
-            requests, clients = run(bench, system, times, seconds, 5, keys)
-            return fairness(requests, seconds) | figures(requests, clients, WARM_UP, seconds)
+            requests, around = run(bench, system, times, seconds, 5, keys)
+            return fairness(requests, seconds) | figures(requests, around, WARM_UP, seconds)
 
         bench.rounds(table, systems(bench, TENANTS), sample)
 
@@ -276,7 +290,7 @@ LAST = "10 s and later %"
 @measurement("policy-storm", "A retry storm: the backend stands still for 30 s")
 def storm(bench):
     """Three tries each at 0.8 of the capacity; how long until all is well again when the backend goes on."""
-    before, outage, after = 6, bench.count(30, 8), bench.count(25, 15)
+    before, outage, after = 5, bench.count(30, 8), bench.count(18, 15)
     back, seconds = before + outage, before + outage + after
     rate = 0.8 * CAPACITY
     about = notes(
@@ -294,8 +308,8 @@ def storm(bench):
         def events(backend):
             return (before, backend.stall), (back, backend.resume)
 
-        requests, clients = run(bench, system, times, seconds, DEADLINE, tries=3, events=events)
-        return recovery(requests, back, seconds) | {"late p99 ms": clients.late_p99_ms}
+        requests, around = run(bench, system, times, seconds, DEADLINE, tries=3, events=events)
+        return recovery(requests, back, seconds) | around
 
     told = ("", *(f"x-retry-attempt: {number}\r\n" for number in (1, 2)))
     bench.rounds(table, systems(bench, told=told, told_as="attempts told"), sample)
