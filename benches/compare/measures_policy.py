@@ -4,6 +4,7 @@ The clients have a deadline of their own and give up; the backend has a queue of
 through it whoever is gone. Backend and proxy are started anew for every sample.
 """
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -28,7 +29,10 @@ CAPACITY = 1000 * SLOTS / SERVICE_MS
 DEADLINE = 1.0
 # What a client says who says how long it waits.
 TOLD = "x-envoy-expected-rq-timeout-ms: 1000\r\n"
-CODEL = {"queue.codel": "true", "queue.order": "adaptive", "deadline.doomed": "true"}
+# The permit of a client that left stays while the backend is likely to go on with it.
+GRACE = {"drain.cancel_grace": "auto"}
+# A plain queue with a bound on the wait.
+FIFO = {"queue.codel": "false", "queue.order": "fifo"}
 TENANTS = {"tenant.headers": '["x-tenant"]'}
 # Until queues are full, and everybody has measured what it decides by.
 WARM_UP = 4
@@ -99,17 +103,16 @@ class System:
     fields: tuple = ("",)  # by try, the last for all further ones
 
 
-def systems(bench, settings=None, direct=True, told=(), told_as="told"):
-    """All rows of a table: every weir twice, its peers, and no gate at all."""
+def systems(bench, settings=None, direct=True, fifo=False, told=(), told_as="told"):
+    """All rows of a table: every weir in several ways, its peers, and no gate at all."""
     settings, rows = settings or {}, {}
     for weir in bench.weirs:
-        variants = {weir.name: settings}
-        if knows(weir.binary, CODEL):
-            variants[f"{weir.name}+codel"] = settings | CODEL
-        for name, chosen in variants.items():
-            rows[name] = System(Tuned(weir, chosen))
-            if told:
-                rows[f"{name}, {told_as}"] = System(rows[name].peer, told)
+        rows[weir.name] = System(Tuned(weir, settings))
+        if told:
+            rows[f"{weir.name}, {told_as}"] = System(rows[weir.name].peer, told)
+        for name, more in {"grace": GRACE, "fifo": FIFO}.items():
+            if (name != "fifo" or fifo) and knows(weir.binary, more):
+                rows[f"{weir.name} {name}"] = System(Tuned(weir, settings | more))
     rows |= {peer.name: System(peer) for peer in bench.haproxies}
     for peer in bench.others:
         if isinstance(peer, peers_more.Envoy):
@@ -128,7 +131,10 @@ def knows(binary, settings):
 
 def notes(*more):
     """How the rows were set up, under every table."""
-    weir = "weir: default config, 10 permits; +codel: queue.codel, queue.order = adaptive"
+    weir = (
+        f"weir: default config, {SLOTS} permits; grace: drain.cancel_grace = auto; "
+        "fifo: queue.order = fifo and queue.codel = false"
+    )
     return [
         *more,
         f"backend: {SLOTS} slots of {SERVICE_MS} ms, {CAPACITY:.0f} requests/s; it works through all it gets, oldest "
@@ -176,6 +182,8 @@ def figures(requests, around, begin, end, full=CAPACITY):
     served = sorted(request.millis for request in inside if request.status == 200)
     refused = sorted(request.millis for request in inside if request.status not in (200, openloop.GAVE_UP))
     span = end - begin
+    good = collections.Counter(int(request.done) for request in requests if request.status == 200)
+    print("    200s by second: " + " ".join(str(good[second]) for second in range(int(end))), flush=True)
     out = {"goodput": 100 * len(served) / span / full, "served/s": len(served) / span}
     for name, values in (("served", served), ("refused", refused)):
         if values:
@@ -207,7 +215,7 @@ def goodput(bench):
         def sample(system, times=times):
             return figures(*run(bench, system, times, seconds, DEADLINE), WARM_UP, seconds, full)
 
-        bench.rounds(table, systems(bench, told=(TOLD,)), sample)
+        bench.rounds(table, systems(bench, fifo=True, told=(TOLD,)), sample)
 
 
 @measurement("policy-wait", "What admitted requests take at ten times the capacity")
@@ -312,7 +320,7 @@ def storm(bench):
         return recovery(requests, back, seconds) | around
 
     told = ("", *(f"x-retry-attempt: {number}\r\n" for number in (1, 2)))
-    bench.rounds(table, systems(bench, told=told, told_as="attempts told"), sample)
+    bench.rounds(table, systems(bench, fifo=True, told=told, told_as="attempts told"), sample)
 
 
 def recovery(requests, back, seconds):
