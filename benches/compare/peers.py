@@ -29,6 +29,7 @@ class Job:
     workers: int = 1
     clients: int = 5000  # connections of clients
     streams: int = 100  # concurrent streams of one HTTP/2 connection
+    abort_on_close: bool = False  # who leaves is not waited for, where that has to be asked for
     cores: frozenset = frozenset()  # where it runs, if not on the proxy's core
 
 
@@ -194,6 +195,7 @@ class Haproxy(Peer):
                 f"http-request return status 503 content-type text/plain string overloaded "
                 f"hdr Retry-After 1 if {{ srv_conn(b/s) ge {job.permits} }}"
             )
+        abort = "option abortonclose" if job.abort_on_close else ""
         metrics = ""
         if self.prometheus:
             metrics = f"""
@@ -221,6 +223,7 @@ defaults
   timeout queue {job.wait_seconds or 1}s
   option http-keep-alive
   http-reuse always
+  {abort}
 frontend f
   bind 127.0.0.1:{ports[0]}
   maxconn {job.clients}
