@@ -63,6 +63,7 @@ impl<W: Waiter> Class<W> {
             MaxWait::Auto => UNMEASURED_WAIT,
         };
         let seed = policy.seed.wrapping_add(place);
+        let codel = (settings.codel == Switch::On).then(|| CodelRule::unmeasured(max_wait));
         Self {
             inverse_weight: (1 << 32) / u64::from(settings.weight.max(1)),
             settings,
@@ -70,7 +71,7 @@ impl<W: Waiter> Class<W> {
             retries: Ring::new(exact_max, seed),
             service: ServiceTime::default(),
             quantiles: None,
-            codel: None,
+            codel,
             max_wait,
             doom: if policy.doom.is_some() {
                 Switch::On
@@ -160,7 +161,7 @@ impl<W: Waiter> Class<W> {
         self.ring(entry.request.attempt).push(flow, entry, quantum);
     }
 
-    /// Somebody was refused at the door: its queue costs.
+    /// Somebody was refused at the door, or left with a permit that came late: its queue costs.
     pub(super) fn refused(&mut self, now: Instant, attempt: Attempt, flow: u32) {
         self.ring(attempt).refused(now, flow);
     }

@@ -74,6 +74,19 @@ impl CodelRule {
         }
     }
 
+    /// While nothing is measured: it lets nobody go whom the bound on the wait does not, but tells a
+    /// queue in which all wait in vain, so that the newest can go first. Or a backend whose clients
+    /// give up before it comes to them would never serve one, and never be measured.
+    #[must_use]
+    pub fn unmeasured(max_wait: Duration) -> Self {
+        Self {
+            target: max_wait / 4,
+            interval: max_wait.saturating_mul(2).max(INTERVAL_MIN),
+            limit: max_wait,
+            most: max_wait,
+        }
+    }
+
     /// The limit under so much pressure.
     fn under(&self, pressure: Duration) -> Duration {
         let fall = micros(self.interval / FALL).max(1);
@@ -108,9 +121,11 @@ impl Codel {
             passed.min(over)
         };
         let relief = passed.saturating_sub(above).saturating_mul(RELIEF);
-        self.pressure = (self.pressure + above)
+        self.pressure = self
+            .pressure
+            .saturating_add(above)
             .saturating_sub(relief)
-            .min(rule.interval + rule.interval / FALL);
+            .min(rule.interval.saturating_add(rule.interval / FALL));
         self.seen = Some((now, !over.is_zero()));
         let costs = self
             .gave_up

@@ -115,7 +115,7 @@ impl<W: Waiter> Ring<W> {
         self.enter(flow, quantum).line.push(entry);
     }
 
-    /// Somebody of this flow was refused at the door.
+    /// Somebody of this flow gave up who is not in its line.
     pub(super) fn refused(&mut self, now: Instant, flow: u32) {
         if let Some(flow) = self.flows.get_mut(flow as usize) {
             flow.codel.gave_up(now);
@@ -202,15 +202,42 @@ impl<W: Waiter> Ring<W> {
         (line.len(), line.units())
     }
 
-    /// Keeps the sums after a line got shorter, and the ring free of empty ones.
-    fn shrunk(&mut self, at: u32, len: usize, units: u64) {
+    /// Keeps the sums after a line got shorter.
+    fn counted(&mut self, at: u32, len: usize, units: u64) {
+        let line = &self.flows[at as usize].line;
+        self.len -= len - line.len();
+        self.units -= units - line.units();
+    }
+
+    /// Whether a flow is to leave the ring, because its line is empty now.
+    fn left_ring(&mut self, at: u32) -> bool {
         let flow = &mut self.flows[at as usize];
-        self.len -= len - flow.line.len();
-        self.units -= units - flow.line.units();
-        if flow.line.is_empty() && flow.in_ring {
+        let leaves = flow.line.is_empty() && flow.in_ring;
+        if leaves {
             flow.in_ring = false;
             flow.left = self.rounds;
             flow.codel.emptied();
+        }
+        leaves
+    }
+
+    /// Looks at every line in the ring, of which some get shorter, and takes the empty ones out of it
+    /// in one go: one by one would take as long as there are flows, for each.
+    fn sweep(&mut self, mut look: impl FnMut(&mut Line<W>)) {
+        let ring = std::mem::take(&mut self.ring);
+        let stays = |at: &u32| {
+            let (len, units) = self.size(*at);
+            look(&mut self.flows[*at as usize].line);
+            self.counted(*at, len, units);
+            !self.left_ring(*at)
+        };
+        self.ring = ring.into_iter().filter(stays).collect();
+    }
+
+    /// Keeps the sums after a line got shorter, and the ring free of empty ones.
+    fn shrunk(&mut self, at: u32, len: usize, units: u64) {
+        self.counted(at, len, units);
+        if self.left_ring(at) {
             // Nearly always the front; a purge or an entry taken out of turn may empty another.
             if self.ring.front() == Some(&at) {
                 self.ring.pop_front();
@@ -310,26 +337,22 @@ impl<W: Waiter> Ring<W> {
 
     /// Lets go of every husk.
     pub(super) fn purge(&mut self) {
-        for flow in 0..u32::try_from(self.flows.len()).expect("far fewer") {
-            let (before, units) = self.size(flow);
-            self.flows[flow as usize].line.purge();
-            self.shrunk(flow, before, units);
-        }
+        self.sweep(Line::purge);
     }
 
     /// When the one who has waited longest arrived: a look at each flow that waits.
     pub(super) fn oldest(&mut self) -> Option<Instant> {
-        let mut oldest = None::<Instant>;
-        for step in (0..self.ring.len()).rev() {
-            let flow = self.ring[step];
+        if self.table.is_none() {
+            let flow = *self.ring.front()?;
             let (before, units) = self.size(flow);
             let arrived = self.flows[flow as usize].line.oldest();
             self.shrunk(flow, before, units);
-            oldest = match (oldest, arrived) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            return arrived;
         }
+        let mut oldest = None::<Instant>;
+        self.sweep(|line| {
+            oldest = oldest.into_iter().chain(line.oldest()).min();
+        });
         oldest
     }
 }

@@ -181,6 +181,12 @@ impl<W: Waiter> Policy<W> {
         }
     }
 
+    /// How many classes there are.
+    #[must_use]
+    pub fn classes(&self) -> u8 {
+        u8::try_from(self.classes.len()).unwrap_or(u8::MAX)
+    }
+
     /// Whether tenants are told apart.
     #[must_use]
     pub fn tells_tenants_apart(&self) -> bool {
@@ -206,6 +212,10 @@ impl<W: Waiter> Policy<W> {
     )]
     pub fn finished(&mut self, now: Instant, charge: Charge, held: Duration, sample: Sample) {
         self.settle(&charge, work(charge.units, micros(held)));
+        if sample == Sample::Cut && charge.era == self.era {
+            let at = self.place(charge.class);
+            self.classes[at].refused(now, charge.attempt, charge.flow.unwrap_or_default());
+        }
         self.observed(now, charge.class, charge.units, held, sample, 0);
     }
 

@@ -63,8 +63,8 @@ impl RetryBudget {
         self.observe(now, requests);
         let requests = self.slots.iter().map(|slot| slot.requests).sum();
         let retries: u64 = self.slots.iter().map(|slot| slot.retries).sum();
-        let most = limits.share.of(requests)
-            + u64::from(limits.per_second) * u64::from(RETRY_WINDOW_SECONDS);
+        let beside = u64::from(limits.per_second) * u64::from(RETRY_WINDOW_SECONDS);
+        let most = limits.share.of(requests).saturating_add(beside);
         let fits = retries < most;
         if fits {
             self.slot().retries += 1;

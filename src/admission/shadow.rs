@@ -20,6 +20,11 @@ use super::settings::Settings;
 use super::waiter::Waiter;
 use super::what_if::WhatIf;
 
+/// The end of a wait too long for the clock to count.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+/// Husks that are too few to bother with.
+const PURGE_FLOOR: usize = 64;
+
 /// A request that has passed, until it has ended.
 #[derive(Debug)]
 #[must_use = "a passage that is not reported as finished holds its virtual permit for ever"]
@@ -166,6 +171,9 @@ impl Shadow {
                 Event::WaitEnds(id, number) => self.wait_ends(at, id, number),
             }
         }
+        if self.policy.len() > 2 * self.waiting as usize + PURGE_FLOOR {
+            self.policy.purge();
+        }
     }
 
     /// How many of a class would have been refused for a reason.
@@ -220,7 +228,8 @@ impl Shadow {
             place,
             waiting: waiting.clone(),
         };
-        let until = now + self.policy.max_wait(request.class);
+        let wait = self.policy.max_wait(request.class);
+        let until = now.checked_add(wait).unwrap_or(now + FAR);
         let entry = Queued {
             predicted,
             ..Queued::new(ghost, request, now, until)

@@ -49,11 +49,12 @@ mod rules;
 mod shadow;
 mod ticket;
 
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::admission::{Attempt, Budget, ClassId, RejectReason, UNITS_PER_TASK, classify};
+use crate::admission::{Attempt, Budget, CLASSES_MAX, RejectReason, UNITS_PER_TASK, classify};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
@@ -102,7 +103,7 @@ struct Core {
     /// Counts who passed in the shadow.
     passes: AtomicU64,
     budget: ArcSwap<Budget>,
-    /// Resizes follow one another.
+    /// Resizes and new rules follow one another.
     resizing: Mutex<()>,
     clock: fn() -> Instant,
     epoch: Instant,
@@ -189,20 +190,24 @@ impl Gate {
         if is_door_open
             && core.queued.is_empty()
             && ask.attempt == Attempt::First
-            && core.leaves_time(now, ask.deadline)
+            && ask.deadline.is_none_or(|deadline| deadline > now)
             && let Some(permit) = core.try_permit(units.min(core.limit_units()), now)
         {
-            return Arrival::Admitted(permit.of_class(ask.class));
+            return Arrival::Admitted(permit.of_class(ask.class).in_hand());
         }
         let live = core.live.load();
         if live.rules.mode == Mode::Shadow {
             return Arrival::Admitted(core.pass(now, ask, units));
         }
-        if is_door_open && live.rules.strategy == Strategy::Immediate {
+        let is_short = core.semaphore.available_permits() < units.min(core.limit_units()) as usize;
+        if is_door_open
+            && (is_short || !core.queued.is_empty())
+            && live.rules.strategy == Strategy::Immediate
+        {
             return Arrival::Rejected(RejectReason::NoPermit.into());
         }
         // Where the policy has a say, who waits for its word only is not bounded by number.
-        let is_asking = !is_door_open && core.semaphore.available_permits() >= units as usize;
+        let is_asking = !is_door_open && !is_short;
         let max_depth = if is_asking { 0 } else { live.rules.max_depth };
         match core
             .queued
@@ -235,15 +240,27 @@ impl Gate {
         }
     }
 
-    /// Replaces the rules. Who waits keeps the deadline it was given.
+    /// Replaces the rules. Who waits keeps the deadline it was given. Those that hold already change
+    /// nothing: not even what tenants have sent is forgotten.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new) does.
     pub fn set_rules(&self, rules: Rules) {
         let core = &self.core;
+        let classes = rules.policy.classes.len();
+        assert!((1..=CLASSES_MAX).contains(&classes), "{classes} classes");
+        let one_at_a_time = core.resizing.lock().unwrap_or_else(PoisonError::into_inner);
+        if core.live.load().rules == rules {
+            return;
+        }
         let is_door_open = rules.is_door_open();
         let limit_units = core.limit_units();
         core.live
             .store(std::sync::Arc::new(Live::new(rules.clone())));
         core.is_door_open.store(is_door_open, Ordering::Release);
         core.send(Message::Rules(Box::new(rules), limit_units));
+        drop(one_at_a_time);
         core.pump();
     }
 
@@ -302,14 +319,6 @@ impl Core {
             Cost::Bytes(bytes) => classify::units(bytes, ask.oversize, &self.budget.load())
                 .map_err(|_| RejectReason::Oversize),
         }
-    }
-
-    /// Whether what is left to a client is longer than hardly any request ever took.
-    fn leaves_time(&self, now: Instant, deadline: Option<Instant>) -> bool {
-        deadline.is_none_or(|deadline| {
-            let shortest = self.board.shortest(ClassId::default());
-            deadline.saturating_duration_since(now) > shortest
-        })
     }
 
     fn send(&self, message: Message) {

@@ -45,6 +45,12 @@ impl Permit {
         self.sample = Sample::Cut;
     }
 
+    /// It reaches who asked for it: from now on its end is the end of its work.
+    pub(super) fn in_hand(mut self) -> Self {
+        self.sample = Sample::Served;
+        self
+    }
+
     pub(super) fn of_class(mut self, class: ClassId) -> Self {
         self.class = class;
         self
@@ -58,7 +64,6 @@ impl Permit {
 
     /// Gives the permit back without a look at the queue, for the pump, which is about to look.
     pub(super) fn give_back_quietly(mut self) {
-        self.sample = Sample::Cut;
         self.give_back();
     }
 
@@ -127,7 +132,8 @@ impl Core {
             core: self.clone(),
             units,
             class: ClassId::default(),
-            sample: Sample::Served,
+            // Until somebody has it in hand.
+            sample: Sample::Cut,
             since: now,
             right,
         }

@@ -178,6 +178,7 @@ impl Core {
                     queue.max_depth = rules.max_depth;
                     queue.beside = Beside::new(&rules, limit_units, now);
                     queue.policy.reconfigure(now, rules.policy);
+                    self.tell_waits(&queue.policy);
                 }
                 Message::Resized(limit_units) => {
                     if let Some(beside) = &mut queue.beside {
@@ -217,18 +218,22 @@ impl Core {
         now: Instant,
         mut entry: Queued<Ticket>,
     ) {
-        // In the ledger are this one, and those in the channel behind it.
-        let coming = u32::try_from(queue.receiver.len()).unwrap_or(u32::MAX);
-        let room = self.room(coming.saturating_add(1));
-        match queue.policy.arrive(now, &entry.request, room) {
-            Verdict::Admit(charge) => {
-                if let Some(permit) = self.try_permit(charge.units(), now) {
-                    self.grant(queue, answers, now, entry, permit, charge);
-                } else {
-                    queue.policy.undo(charge);
-                    queue.policy.push(entry);
-                }
+        let mut room = self.room(1);
+        // In the ledger are also those who have not come yet, and in the policy those who have left.
+        if room.waiting == 0 {
+            queue.policy.purge();
+        }
+        let held = u32::try_from(queue.policy.len()).unwrap_or(u32::MAX);
+        room.waiting = room.waiting.min(held);
+        let mut verdict = queue.policy.arrive(now, &entry.request, room);
+        if let Verdict::Admit(charge) = verdict {
+            if let Some(permit) = self.try_permit(charge.units(), now) {
+                return self.grant(queue, answers, now, entry, permit, charge);
             }
+            queue.policy.undo(charge);
+            verdict = Verdict::Queue(None);
+        }
+        match verdict {
             Verdict::Queue(_) if queue.strategy == Strategy::Immediate => {
                 self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
             }
@@ -239,6 +244,7 @@ impl Core {
                 entry.predicted = predicted;
                 queue.policy.push(entry);
             }
+            Verdict::Admit(_) => unreachable!("it was let in above"),
             Verdict::Reject(reason, pushback) => {
                 self.refuse(answers, entry.waiter, reason, Some(pushback));
             }
@@ -313,6 +319,14 @@ impl Core {
                 .load()
                 .set_max_wait(class, queue.policy.max_wait(class));
             self.is_measured.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How long each class waits at most now.
+    fn tell_waits(&self, policy: &Policy<Ticket>) {
+        let live = self.live.load();
+        for class in (0..policy.classes()).map(ClassId) {
+            live.set_max_wait(class, policy.max_wait(class));
         }
     }
 

@@ -165,12 +165,6 @@ impl Board {
         })
     }
 
-    /// What hardly any request of a class was served faster than; zero while it is not known.
-    pub(super) fn shortest(&self, class: ClassId) -> Duration {
-        self.service(class)
-            .map_or(Duration::ZERO, |known| known.p10)
-    }
-
     pub(super) fn set_service(&self, class: ClassId, known: Quantiles) {
         if let Some(place) = self.service.get(usize::from(class.0)) {
             place.p10.store(micros(known.p10), Ordering::Relaxed);

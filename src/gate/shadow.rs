@@ -89,5 +89,6 @@ impl Core {
         self.pump_at(Some(now));
         self.permit(units, now, Right::Passed(id))
             .of_class(ask.class)
+            .in_hand()
     }
 }

@@ -125,7 +125,7 @@ impl Waiting {
     /// What has been decided by now.
     pub(super) fn at_once(mut self) -> Arrival {
         match self.answer.try_recv() {
-            Ok(Ok(permit)) => Arrival::Admitted(permit),
+            Ok(Ok(permit)) => Arrival::Admitted(permit.in_hand()),
             Ok(Err(rejected)) => Arrival::Rejected(rejected),
             // Also if the ticket is gone: awaiting says why.
             Err(_) => Arrival::Queued(self),
@@ -149,6 +149,7 @@ impl Future for Waiting {
             return Poll::Ready(Err(self.at_the_end.into()));
         }
         let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        let answer = answer.map(|answer| answer.map(Permit::in_hand));
         Poll::Ready(answer.unwrap_or_else(|_| {
             let reason = match self.fate.read() {
                 EXPIRED => self.at_the_end,

@@ -262,8 +262,14 @@ async fn admit(connection: &Connection, record: &mut Record, ask: &Ask) -> Admis
             };
             match granted {
                 // It may have left since the last look; then its permit goes to the next.
-                Ok(_) if client.is_gone() => Admission::Abandoned,
-                Ok(_) if record.has_expired() => Admission::Rejected(RejectReason::Expired.into()),
+                Ok(mut permit) if client.is_gone() => {
+                    permit.cut();
+                    Admission::Abandoned
+                }
+                Ok(mut permit) if record.has_expired() => {
+                    permit.cut();
+                    Admission::Rejected(RejectReason::Expired.into())
+                }
                 Ok(permit) => {
                     record.admitted(true);
                     Admission::Admitted(permit)

@@ -29,11 +29,13 @@ impl<W: Waiter> Policy<W> {
         let expired = request.deadline.is_some_and(|deadline| deadline <= now);
         let at = self.place(request.class);
         let free = room.waiting == 0 && request.units.min(room.limit) <= room.free;
-        let doomed =
-            !expired && self.is_doomed(now, request, at, Duration::ZERO, |known| known.p10);
-        if free && !expired && !doomed {
+        if free && !expired {
+            // Also one that looks doomed: else a backend that was slow once would be so for good,
+            // for nobody would be let in to show that it is not.
             return Verdict::Admit(self.admit(now, request, room.limit));
         }
+        let doomed =
+            !expired && self.is_doomed(now, request, at, Duration::ZERO, |known| known.p10);
         if !free {
             // Somebody wants a permit and there is none: also when it is refused, and nobody waits,
             // what comes back tells how fast. Or after a stall all would look doomed for ever.
@@ -229,7 +231,8 @@ impl<W: Waiter> Policy<W> {
         if waiting >= len {
             units
         } else {
-            units * waiting / len.max(1)
+            let part = u128::from(units) * u128::from(waiting) / u128::from(len.max(1));
+            u64::try_from(part).unwrap_or(u64::MAX)
         }
     }
 }

@@ -90,14 +90,23 @@ impl ProxyError {
     pub(in crate::proxy) fn upstream_kind(&self) -> Option<UpstreamError> {
         match self {
             Self::Connect(_) => Some(UpstreamError::Connect),
-            Self::ConnectTimeout | Self::Expired => Some(UpstreamError::ConnectTimeout),
+            Self::ConnectTimeout => Some(UpstreamError::ConnectTimeout),
             Self::Broken(_) => Some(UpstreamError::Reset),
             Self::Protocol(_) | Self::TransferCoding | Self::UnaskedUpgrade => {
                 Some(UpstreamError::Protocol)
             }
             Self::ResponseHeadTimeout => Some(UpstreamError::ResponseHeadTimeout),
-            Self::UploadStalled | Self::UploadBroken | Self::ClientGone => None,
+            // Whose fault it is that it took so long, nobody knows: any client could say so little time.
+            Self::Expired | Self::UploadStalled | Self::UploadBroken | Self::ClientGone => None,
         }
+    }
+
+    /// Whether it is the upstream that did not answer, and not the request's body that did not come.
+    pub(in crate::proxy) fn is_of_the_upstream(&self) -> bool {
+        !matches!(
+            self,
+            Self::UploadStalled | Self::UploadBroken | Self::ClientGone
+        )
     }
 
     /// What it counts as, if it is the client's and the client is still there.

@@ -232,7 +232,7 @@ pub(in crate::proxy) fn refused(dialect: Dialect, refusal: &Refusal) -> Response
 
 /// An admitted request that got no response from the upstream, or whose body broke off.
 pub(in crate::proxy) fn failed(dialect: Dialect, error: &ProxyError) -> Response<ResponseBody> {
-    let (message, text, json) = if error.upstream_kind().is_some() {
+    let (message, text, json) = if error.is_of_the_upstream() {
         (
             "weir: no response from the upstream",
             "weir: no response from the upstream\n",
