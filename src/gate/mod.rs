@@ -133,7 +133,7 @@ impl Gate {
     ///
     /// # Panics
     ///
-    /// If the rules have no class, or more than [`CLASSES_MAX`](crate::admission::CLASSES_MAX).
+    /// If the rules have no class, or more than [`CLASSES_MAX`].
     #[must_use]
     pub fn new(budget: Budget, rules: Rules) -> Self {
         Self::with_clock(budget, rules, tokio_now)
