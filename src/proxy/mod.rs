@@ -253,12 +253,12 @@ impl Shared {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// When a refused client should come back, in seconds.
     /// A tenant by its name.
     fn tenant_key(&self, name: &[u8]) -> TenantKey {
         TenantKey::new(self.tenants.hash_one(name))
     }
 
+    /// When a refused client should come back, in seconds.
     fn retry_after_seconds(&self) -> u64 {
         let gate = self.gate.snapshot();
         let ahead = gate.in_flight.saturating_add(gate.queued);
