@@ -171,9 +171,6 @@ impl Shadow {
                 Event::WaitEnds(id, number) => self.wait_ends(at, id, number),
             }
         }
-        if self.policy.len() > 2 * self.waiting as usize + PURGE_FLOOR {
-            self.policy.purge();
-        }
     }
 
     /// How many of a class would have been refused for a reason.
@@ -262,8 +259,11 @@ impl Shadow {
             match self.policy.pick(now, free, limit) {
                 Turn::Grant(entry, charge) => self.granted(now, entry.waiter.place, charge),
                 Turn::Refuse(entry, refusal) => self.let_go(entry.waiter.place, refusal),
-                Turn::Hold { .. } | Turn::Empty => return,
+                Turn::Hold { .. } | Turn::Empty => break,
             }
+        }
+        if self.policy.len() > 2 * self.waiting as usize + PURGE_FLOOR {
+            self.policy.purge();
         }
     }
 

@@ -152,7 +152,7 @@ impl Gate {
                 }
                 Turn::Hold { .. } => {
                     assert!(!self.waiting.is_empty(), "held for nobody");
-                    return;
+                    break;
                 }
                 Turn::Empty => {
                     assert!(
@@ -160,9 +160,13 @@ impl Gate {
                         "{:?} are forgotten",
                         self.waiting.keys()
                     );
-                    return;
+                    break;
                 }
             }
+        }
+        // As the gate's pump does.
+        if self.policy.len() > 2 * self.waiting.len() + 64 {
+            self.policy.purge();
         }
     }
 

@@ -18,7 +18,9 @@ fn served(settings: Settings, permits: u32, kinds: &[(Request, u32)], seconds: u
     let mut gate = Gate::new(patient(settings), permits);
     let mut kind_of = BTreeMap::new();
     let mut work = vec![0; kinds.len()];
-    let backlog = 2 * permits as usize + 2;
+    // More than can be granted at one instant: whose line is empty, though for a moment, waits for
+    // nothing, and what the others owe is forgiven.
+    let backlog = 16 * permits as usize + 16;
     let end = gate.now + seconds * Duration::from_secs(1);
     let mut waiting = vec![0; kinds.len()];
     loop {
@@ -69,9 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// Tenants that always wait get the same cost × time, whatever one of their requests costs and
-    /// takes: but for a quantum, the largest request, and what is in flight. Not so where one request
-    /// takes more than half of the limit: (1612 of 2048 units, 69 ms) beside (512, 5 ms) got seven
-    /// times as much, for the small ones run beside nothing, and wait beside it.
+    /// takes: but for a quantum, the largest request, and what is in flight.
     #[test]
     fn tenants_differ_by_no_more_than_a_quantum_and_a_request(
         permits in 1_u32..5,
@@ -79,7 +79,7 @@ proptest! {
     ) {
         let kinds: Vec<_> = (1..).zip(&kinds)
             .map(|(tenant, (units, took))| {
-                (of_tenant(tenant, (*units).min(permits * UNITS_PER_TASK / 2)), *took)
+                (of_tenant(tenant, (*units).min(permits * UNITS_PER_TASK)), *took)
             })
             .collect();
         let settings = Settings { backfill_percent: 0, ..with_tenants() };
