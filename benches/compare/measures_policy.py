@@ -30,7 +30,7 @@ DEADLINE = 1.0
 # What a client says who says how long it waits.
 TOLD = "x-envoy-expected-rq-timeout-ms: 1000\r\n"
 # The permit of a client that left stays while the backend is likely to go on with it.
-GRACE = {"drain.cancel_grace": "auto"}
+HASTY = {"drain.cancel_grace": "0s"}
 # A plain queue with a bound on the wait.
 FIFO = {"queue.codel": "false", "queue.order": "fifo"}
 TENANTS = {"tenant.headers": '["x-tenant"]'}
@@ -110,7 +110,7 @@ def systems(bench, settings=None, direct=True, fifo=False, told=(), told_as="tol
         rows[weir.name] = System(Tuned(weir, settings))
         if told:
             rows[f"{weir.name}, {told_as}"] = System(rows[weir.name].peer, told)
-        for name, more in {"grace": GRACE, "fifo": FIFO}.items():
+        for name, more in {"hasty": HASTY, "fifo": FIFO}.items():
             if (name != "fifo" or fifo) and knows(weir.binary, more):
                 rows[f"{weir.name} {name}"] = System(Tuned(weir, settings | more))
     rows |= {peer.name: System(peer) for peer in bench.haproxies}
@@ -132,7 +132,7 @@ def knows(binary, settings):
 def notes(*more):
     """How the rows were set up, under every table."""
     weir = (
-        f"weir: default config, {SLOTS} permits; grace: drain.cancel_grace = auto; "
+        f"weir: default config, {SLOTS} permits; hasty: drain.cancel_grace = 0s; "
         "fifo: queue.order = fifo and queue.codel = false"
     )
     return [
