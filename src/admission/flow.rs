@@ -104,7 +104,9 @@ impl<W: Waiter> Flow<W> {
             }
             let delay = rules.now.saturating_duration_since(oldest);
             self.codel.dispatched(rules.now, delay, &rule);
-            if self.codel.lets_go(delay, &rule) && self.line.has_second() {
+            // Where all who wait fit into what is free, nobody is in another's way.
+            let is_short = self.line.units() > u64::from(rules.free);
+            if self.codel.lets_go(delay, &rule) && is_short && self.line.has_second() {
                 self.codel.gave_up(rules.now);
                 return Next::Refuse(Order::Fifo, RejectReason::Codel);
             }
