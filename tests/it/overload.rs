@@ -98,6 +98,10 @@ async fn ten_times_the_capacity(protocol: Protocol) {
     let (backend, _serving) = backend_apart();
     let weir = Setup::new(&backend, PERMITS)
         .set("queue.max_wait", "100ms")
+        // What the gate itself costs; what the policy makes of load is for tests/simulation. With CoDel
+        // the end of the queue is not there to be served when the load is over.
+        .set("queue.codel", "false")
+        .set("queue.order", "fifo")
         .start()
         .await;
 
@@ -108,9 +112,8 @@ async fn ten_times_the_capacity(protocol: Protocol) {
     let (report, ()) = tokio::join!(running, a_reject_is_well_formed(&weir));
     let late = lateness.mean();
 
-    // After the last arrival there is work for as long as a request may wait, and no longer: with a queue
-    // that stands, half a service.
-    let goodput = report.ok as f64 / (LASTS + MAX_WAIT / 2).as_secs_f64();
+    // After the last arrival there is work for as long as a request may wait, and no longer.
+    let goodput = report.ok as f64 / (LASTS + MAX_WAIT).as_secs_f64();
 
     let summary = summary(&report);
     eprintln!("{protocol:?}: goodput {goodput:.1}/s, sleepers {late:?} late; {summary}");
