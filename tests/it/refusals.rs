@@ -198,13 +198,14 @@ async fn every_refusal_says_why_and_goes_no_further() {
     }
     // Only the two that were in front of others on the same connection.
     assert_eq!(backend.stats().started, 2, "what reached the backend");
-    let metrics = weir.metrics().await;
     let of_hyper = rows().iter().filter(|row| row.2 == "parse").count() as u64;
-    assert_eq!(
-        metrics.with("weir_connection_errors_total", "parse"),
-        of_hyper
-    );
-    assert_eq!(metrics.with("weir_connection_errors_total", "too_large"), 2);
+    // A connection's error counts when its task ends, which is after the client has seen the end.
+    weir.until("what hyper refused is counted", SOON, async |weir| {
+        let metrics = weir.metrics().await;
+        let count = |kind| metrics.with("weir_connection_errors_total", kind);
+        (count("parse"), count("too_large")) == (of_hyper, 2)
+    })
+    .await;
     let requests = rows().len() as u64 - of_hyper - 2 + 2;
     weir.assert_at_rest(requests).await;
     assert_eq!(weir.outcome("failed").await, requests - 2);
