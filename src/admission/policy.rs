@@ -53,6 +53,9 @@ use super::settings::{CLASSES_MAX, Settings};
 use super::token_bucket::TokenBuckets;
 use super::waiter::Waiter;
 
+/// Husks that are too few to bother with.
+const PURGE_FLOOR: usize = 64;
+
 /// What the gate tells of itself, as of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -290,8 +293,15 @@ impl<W: Waiter> Policy<W> {
         self.blocked.is_none() && self.classes.iter().all(|class| class.len() == 0)
     }
 
-    /// Lets go of every husk. The caller does it when husks are more than half, so that the cost
-    /// of a purge is paid for by the departures that made it necessary.
+    /// Lets go of the husks once they are more than half, if so many still wait: so the cost of it
+    /// is paid for by the departures that made it necessary.
+    pub fn purge_if_mostly_husks(&mut self, waiting: u32) {
+        if self.len() > 2 * waiting as usize + PURGE_FLOOR {
+            self.purge();
+        }
+    }
+
+    /// Lets go of every husk. Linear in all that are held.
     pub fn purge(&mut self) {
         for class in &mut self.classes {
             class.purge();

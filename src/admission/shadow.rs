@@ -22,8 +22,6 @@ use super::what_if::WhatIf;
 
 /// The end of a wait too long for the clock to count.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-/// Husks that are too few to bother with.
-const PURGE_FLOOR: usize = 64;
 
 /// A request that has passed, until it has ended.
 #[derive(Debug)]
@@ -262,9 +260,7 @@ impl Shadow {
                 Turn::Hold { .. } | Turn::Empty => break,
             }
         }
-        if self.policy.len() > 2 * self.waiting as usize + PURGE_FLOOR {
-            self.policy.purge();
-        }
+        self.policy.purge_if_mostly_husks(self.waiting);
     }
 
     fn granted(&mut self, now: Instant, id: u32, charge: Charge) {

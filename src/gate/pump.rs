@@ -19,9 +19,6 @@ use crate::sync::{Arc, TryLockError, UnboundedReceiver};
 /// Answers gathered under the lock before they are handed out without it.
 const BATCH: usize = 32;
 
-/// Husks that are too few to bother with.
-const PURGE_FLOOR: usize = 64;
-
 /// How often the oldest is looked for where that is a look at each who waits.
 const OLDEST_EVERY: Duration = Duration::from_millis(100);
 
@@ -343,10 +340,7 @@ impl Core {
     /// Clears up, and puts what can be seen from outside where it is read.
     fn tell(&self, queue: &mut Queue, now: Instant) {
         let policy = &mut queue.policy;
-        let (waiting, _) = self.queued.read();
-        if policy.len() > 2 * waiting as usize + PURGE_FLOOR {
-            policy.purge();
-        }
+        policy.purge_if_mostly_husks(self.queued.read().0);
         if !policy.tells_tenants_apart()
             || now.saturating_duration_since(queue.looked) >= OLDEST_EVERY
         {

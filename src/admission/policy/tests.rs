@@ -164,10 +164,7 @@ impl Gate {
                 }
             }
         }
-        // As the gate's pump does.
-        if self.policy.len() > 2 * self.waiting.len() + 64 {
-            self.policy.purge();
-        }
+        self.policy.purge_if_mostly_husks(self.room().waiting);
     }
 
     /// Lets time pass until then, and everything happen that is due.
