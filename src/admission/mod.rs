@@ -37,7 +37,7 @@ pub use outcome::Outcome;
 pub use policy::{Policy, PredictionError, Room, Turn, Verdict};
 pub use pressure::{IMPORTANCE_MAX, Ramp};
 pub use reason::RejectReason;
-pub use request::{Attempt, Charge, ClassId, Queued, Request, Sample};
+pub use request::{Attempt, Charge, ClassId, Queued, Request, Sample, end_of_wait};
 pub use retry_after::Pushback;
 pub use retry_budget::{RETRY_WINDOW_SECONDS, RetryBudget, RetryLimits};
 pub use seed::Seed;

@@ -15,13 +15,10 @@ use std::time::{Duration, Instant};
 
 use super::policy::{Policy, Room, Turn, Verdict};
 use super::reason::RejectReason;
-use super::request::{Charge, ClassId, Queued, Request, Sample};
+use super::request::{Charge, ClassId, Queued, Request, Sample, end_of_wait};
 use super::settings::Settings;
 use super::waiter::Waiter;
 use super::what_if::WhatIf;
-
-/// The end of a wait too long for the clock to count.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// A request that has passed, until it has ended.
 #[derive(Debug)]
@@ -223,8 +220,7 @@ impl Shadow {
             place,
             waiting: waiting.clone(),
         };
-        let wait = self.policy.max_wait(request.class);
-        let until = now.checked_add(wait).unwrap_or(now + FAR);
+        let until = end_of_wait(now, self.policy.max_wait(request.class));
         let entry = Queued {
             predicted,
             ..Queued::new(ghost, request, now, until)

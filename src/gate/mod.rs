@@ -50,11 +50,13 @@ mod shadow;
 mod ticket;
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::admission::{Attempt, Budget, CLASSES_MAX, RejectReason, UNITS_PER_TASK, classify};
+use crate::admission::{
+    Attempt, Budget, CLASSES_MAX, RejectReason, UNITS_PER_TASK, classify, end_of_wait,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
@@ -115,13 +117,6 @@ const OPEN: u8 = 0;
 const DRAINING: u8 = 1;
 /// A bug: the scheduler panicked. Nobody new, and the queue was let go.
 const BROKEN: u8 = 2;
-
-/// The end of a wait too long for the clock to count.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-fn deadline(arrived: Instant, max_wait: Duration) -> Instant {
-    arrived.checked_add(max_wait).unwrap_or(arrived + FAR)
-}
 
 /// Tokio's clock, so that tests with paused time hold here too.
 fn tokio_now() -> Instant {
@@ -214,8 +209,8 @@ impl Gate {
             .try_add(ask.bytes, max_depth, live.rules.max_bytes)
         {
             Ok(()) => {
-                let most = deadline(now, live.max_wait(ask.class));
-                core.enqueue(ask, units, now, most).at_once()
+                let wait_until = end_of_wait(now, live.max_wait(ask.class));
+                core.enqueue(ask, units, now, wait_until).at_once()
             }
             Err(Full::Count) => Arrival::Rejected(RejectReason::QueueDepth.into()),
             Err(Full::Amount) => Arrival::Rejected(RejectReason::QueueBytes.into()),
