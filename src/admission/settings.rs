@@ -45,7 +45,7 @@ pub enum MaxWait {
 }
 
 impl MaxWait {
-    /// While nothing is measured.
+    /// The wait while nothing is measured.
     #[must_use]
     pub fn at_first(self) -> Duration {
         match self {
