@@ -43,7 +43,6 @@ mod figures;
 mod ledger;
 mod permit;
 mod pump;
-mod readings;
 mod resize;
 mod rules;
 mod shadow;
@@ -61,11 +60,10 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 pub use ask::{Arrival, Ask, Cost, Rejected};
-pub use figures::Snapshot;
+pub use figures::{ClassReading, Snapshot};
 use ledger::{Full, Ledger};
 pub use permit::Permit;
 use pump::{Message, Queue};
-pub use readings::ClassReading;
 use rules::{Board, Live};
 pub use rules::{Mode, Rules, Strategy};
 pub use ticket::Waiting;
@@ -263,7 +261,7 @@ impl Gate {
     /// nothing else happens, and the figures of this gate are those of now.
     pub fn tick(&self) {
         let core = &self.core;
-        if !core.queued.is_empty() || core.live.load().rules.mode == Mode::Shadow {
+        if !core.queued.is_empty() || core.is_shadow() {
             core.pump();
         }
     }
