@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ask::Rejected;
 use super::permit::Right;
-use super::rules::{Rules, Strategy};
+use super::rules::{Rules, Strategy, micros};
 use super::shadow::Beside;
 use super::ticket::Ticket;
 use super::{BROKEN, Core, Permit};
@@ -346,8 +346,7 @@ impl Core {
         {
             queue.looked = now;
             let oldest = policy.oldest().map_or(u64::MAX, |arrived| {
-                let micros = arrived.saturating_duration_since(self.epoch).as_micros();
-                u64::try_from(micros).unwrap_or(u64::MAX - 1)
+                micros(arrived.saturating_duration_since(self.epoch))
             });
             self.oldest.store(oldest, Ordering::Release);
         }

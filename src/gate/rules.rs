@@ -198,6 +198,7 @@ impl Board {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+/// Whole microseconds; a time too long for them counts as the longest they can say.
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
