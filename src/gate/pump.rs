@@ -222,29 +222,25 @@ impl Core {
         }
         let held = u32::try_from(queue.policy.len()).unwrap_or(u32::MAX);
         room.waiting = room.waiting.min(held);
-        let mut verdict = queue.policy.arrive(now, &entry.request, room);
-        if let Verdict::Admit(charge) = verdict {
-            if let Some(permit) = self.try_permit(charge.units(), now) {
-                return self.grant(queue, answers, now, entry, permit, charge);
+        entry.predicted = match queue.policy.arrive(now, &entry.request, room) {
+            Verdict::Admit(charge) => {
+                if let Some(permit) = self.try_permit(charge.units(), now) {
+                    return self.grant(queue, answers, now, entry, permit, charge);
+                }
+                queue.policy.undo(charge);
+                None
             }
-            queue.policy.undo(charge);
-            verdict = Verdict::Queue(None);
-        }
-        match verdict {
-            Verdict::Queue(_) if queue.strategy == Strategy::Immediate => {
-                self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
-            }
-            Verdict::Queue(_) if queue.max_depth > 0 && room.waiting >= queue.max_depth => {
-                self.refuse(answers, entry.waiter, RejectReason::QueueDepth, None);
-            }
-            Verdict::Queue(predicted) => {
-                entry.predicted = predicted;
-                queue.policy.push(entry);
-            }
-            Verdict::Admit(_) => unreachable!("it was let in above"),
+            Verdict::Queue(predicted) => predicted,
             Verdict::Reject(reason, pushback) => {
-                self.refuse(answers, entry.waiter, reason, Some(pushback));
+                return self.refuse(answers, entry.waiter, reason, Some(pushback));
             }
+        };
+        if queue.strategy == Strategy::Immediate {
+            self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
+        } else if queue.max_depth > 0 && room.waiting >= queue.max_depth {
+            self.refuse(answers, entry.waiter, RejectReason::QueueDepth, None);
+        } else {
+            queue.policy.push(entry);
         }
     }
 
