@@ -186,7 +186,7 @@ impl Core {
         }
         queue.policy.tick(now);
         while answers.len() < BATCH {
-            let room = self.room(0);
+            let room = self.room();
             match queue.policy.pick(now, room.free, room.limit) {
                 Turn::Empty | Turn::Hold { .. } => break,
                 Turn::Refuse(entry, reason) => {
@@ -215,8 +215,10 @@ impl Core {
         now: Instant,
         mut entry: Queued<Ticket>,
     ) {
-        let mut room = self.room(1);
-        // In the ledger are also those who have not come yet, and in the policy those who have left.
+        let mut room = self.room();
+        // In the ledger are also this one and those who have not come yet, and in the policy those
+        // who have left.
+        room.waiting = room.waiting.saturating_sub(1);
         if room.waiting == 0 {
             queue.policy.purge();
         }
@@ -323,13 +325,13 @@ impl Core {
         }
     }
 
-    /// What there is, of which `coming` have not been at the door yet.
-    fn room(&self, coming: u32) -> Room {
+    /// What there is.
+    fn room(&self) -> Room {
         let idle = self.semaphore.available_permits();
         Room {
             free: u32::try_from(idle).unwrap_or(u32::MAX),
             limit: self.limit_units(),
-            waiting: self.queued.read().0.saturating_sub(coming),
+            waiting: self.queued.read().0,
         }
     }
 
