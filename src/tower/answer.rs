@@ -8,7 +8,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use super::GateBody;
-use crate::admission::{Pushback, RejectReason, Seed};
+use crate::admission::{Pushback, RejectReason, Seed, classify};
 use crate::gate::{Gate, Rejected};
 
 const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
@@ -29,7 +29,7 @@ impl Dialect {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let kind = request.headers().get(CONTENT_TYPE);
         Self {
-            is_grpc: kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            is_grpc: kind.is_some_and(|kind| classify::is_grpc(kind.as_bytes())),
             version: request.version(),
         }
     }
