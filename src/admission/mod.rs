@@ -43,7 +43,8 @@ pub use retry_budget::{RETRY_WINDOW_SECONDS, RetryBudget, RetryLimits};
 pub use seed::Seed;
 pub use service_time::{COMPLETIONS_MIN, Quantiles, ServiceTime};
 pub use settings::{
-    CLASSES_MAX, ClassSettings, Discipline, Doom, MaxWait, Settings, Switch, TenantSettings,
+    CLASSES_MAX, ClassSettings, DEFAULT_CLASS, Discipline, Doom, MaxWait, Settings, Switch,
+    TenantSettings,
 };
 pub use shadow::{Passage, Shadow};
 pub use tenant::{BUCKETS, HAND, TenantKey};
