@@ -16,7 +16,7 @@
 //! | tenants: deficit round robin in cost × time | `drr.rs`, `tenant.rs` | not told apart |
 //! | rate and burst per tenant | `token_bucket.rs` | any |
 //! | order, standing queues | `line.rs`, `codel.rs` | oldest first, never cut |
-//! | deadlines: never dispatched late, doomed at the door | `drain_rate.rs`, [`door`] | the first |
+//! | deadlines: never dispatched late; doomed work is refused | `drain_rate.rs`, [`door`], `flow.rs` | the first |
 //! | pressure: importance and length | `pressure.rs` | off |
 //! | retries: below first attempts, a budget | `retry_budget.rs` | any number |
 //! | a large head: backfill, then reserve | [`pick`] | strictly in order |
@@ -24,8 +24,8 @@
 //! What the gate does beside: it works out `wait_until` from [`Policy::max_wait`], lets go of whose
 //! [`Queued::ends`] has come, and calls [`Policy::tick`] a few times per second. Where
 //! [`Settings::asks_everybody`] says no, it may let an arrival in without a look here while nobody
-//! waits and a permit is free. An arrival that finds the lock taken may go down the channel as it
-//! is: whoever has the lock asks [`Policy::arrive`] for it.
+//! waits and a permit is free. Every other arrival goes down the channel as it is: whoever has the
+//! lock asks [`Policy::arrive`] for it.
 //!
 //! **Every decision is O(1) in those who wait** (with tenants over time, see `drr.rs`) and linear in
 //! the classes, of which there are at most [`CLASSES_MAX`]. Nothing is allocated but the queues'

@@ -7,7 +7,8 @@ use super::{Core, Gate, Mode};
 use crate::admission::{Budget, ClassId, PredictionError, Quantiles, RejectReason, UNITS_PER_TASK};
 use crate::sync::atomic::Ordering;
 
-/// The gate's figures at one moment. Each is exact; together they are a snapshot without a lock.
+/// The gate's figures at one moment. Each but the last is exact; together they are a snapshot
+/// without a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// How many default-cost requests may run at once.
@@ -26,7 +27,7 @@ pub struct Snapshot {
     pub queued: u32,
     /// What they are charged of weir's own memory.
     pub queued_bytes: u64,
-    /// How long the oldest of them has waited.
+    /// How long the oldest of them has waited, by the pump's last look at who it is.
     pub oldest_wait: Duration,
 }
 
@@ -102,7 +103,7 @@ impl Gate {
 
     /// In [`Mode::Shadow`], the units of the smallest limit that would have refused nobody in the
     /// last five minutes, to a fifth; `u64::MAX` if sixteen times the limit would not have been
-    /// enough, 0 in other modes.
+    /// enough. In other modes what was known last, 0 at first.
     #[must_use]
     pub fn enough_units(&self) -> u64 {
         self.core.board.enough_units.load(Ordering::Relaxed)

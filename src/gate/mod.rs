@@ -5,8 +5,8 @@
 //!
 //! * The **ledger** is one atomic word of queued count and bytes. Its compare-and-swap *is* the
 //!   decision to queue: there is no gap between a check and an act.
-//! * The **channel** is tokio's unbounded one; tickets go down it to the policy,
-//!   and so does what it learns from: how long permits were held.
+//! * The **channel** is tokio's unbounded one. Tickets go down it to the policy, and so does what it
+//!   learns from: how long permits were held.
 //! * The **pump** moves them from the channel to the pure [`Policy`](crate::admission::Policy), refuses
 //!   whom it refuses and grants permits to whom it picks. Whoever changes something pumps; nobody
 //!   waits for the lock.
@@ -113,7 +113,7 @@ struct Core {
 const OPEN: u8 = 0;
 /// Who is in may finish; nobody new.
 const DRAINING: u8 = 1;
-/// A bug: the scheduler panicked. Nobody new, and the queue was let go.
+/// A bug: the policy panicked. Nobody new, and the queue was let go.
 const BROKEN: u8 = 2;
 
 /// Tokio's clock, so that tests with paused time hold here too.

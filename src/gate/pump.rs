@@ -207,7 +207,7 @@ impl Core {
         self.tell(queue, now);
     }
 
-    /// Lets somebody in, on, or off.
+    /// Lets in who is at the door, or queues or refuses it.
     fn at_the_door(
         self: &Arc<Self>,
         queue: &mut Queue,

@@ -1,8 +1,9 @@
 //! The door: who is let in, may wait, or is refused before it costs anything.
 //!
 //! In this order, the cheapest and surest first: the tenant's rate; a permit, if nobody waits and
-//! one is free; the deadline that has passed; the retry budget; doomed work; importance under
-//! pressure; the length of the queue; the tenant's share of it.
+//! one is free; the deadline that has passed, or is too near even without a wait; the retry budget;
+//! a deadline too near for the wait; importance under pressure; the length of the queue; the tenant's
+//! share of it.
 
 use std::time::{Duration, Instant};
 
