@@ -114,3 +114,15 @@ impl RejectReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configured_status_is_that_of_overload_and_of_nothing_else() {
+        for reason in RejectReason::ALL {
+            assert_eq!(reason.http_status().is_none(), reason.is_capacity());
+        }
+    }
+}
