@@ -8,8 +8,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::duration;
 use super::problem::quoted;
@@ -18,6 +16,7 @@ use super::reader::Complaint;
 use super::value::distance;
 use crate::admission::Decimal;
 use crate::proxy::{Network, NetworkError, UpstreamAddress};
+use crate::telemetry::{LOG_LEVEL_REMEDY, log_filter};
 
 type Parsed<T> = Result<T, Complaint>;
 
@@ -367,24 +366,9 @@ pub(super) fn trusted_header(text: &str) -> Parsed<Vec<HeaderName>> {
     }
 }
 
-/// A level, or a filter in which every part has a level: a part without one would be taken for
-/// the name of a module, and a typo would silence the log.
+/// A level, or levels by module.
 pub(super) fn log_level(text: &str) -> Parsed<String> {
-    let remedy =
-        "write off, error, warn, info, debug or trace, or per module info,weir::gate=debug";
-    for part in text.split(',') {
-        // The library takes an empty level for `error`.
-        let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
-        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-        // Without a module, `[` names spans, of which weir has none: nothing would be shown.
-        if !is_level(level.trim()) || part.trim().starts_with('[') {
-            return Err(Complaint::new(
-                format!("{part:?} is not a log level"),
-                remedy,
-            ));
-        }
-    }
-    EnvFilter::try_new(text)
+    log_filter(text)
         .map(|_| text.to_owned())
-        .map_err(|wrong| Complaint::new(format!("it is not a log filter: {wrong}"), remedy))
+        .map_err(|part| Complaint::new(format!("{part:?} is not a log level"), LOG_LEVEL_REMEDY))
 }

@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use super::lines::Lines;
 use super::panics;
-use super::settings::{LogFormat, LogSettings};
+use super::settings::{LOG_LEVEL_REMEDY, LogFormat, LogSettings, log_filter};
 
 /// How long the end of the process waits for the last lines.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ static INSTALLED: OnceLock<Lines> = OnceLock::new();
 /// Changes the level while weir runs. Cheap to clone.
 #[derive(Clone)]
 pub struct LogControl {
-    replace: Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+    replace: Arc<dyn Fn(Targets) -> Result<(), String> + Send + Sync>,
 }
 
 impl LogControl {
@@ -71,12 +71,6 @@ pub(super) fn lines_dropped() -> u64 {
     INSTALLED.get().map_or(0, Lines::dropped)
 }
 
-/// Whether a text is a level or a filter, and if not, what is wrong with it. For checking a
-/// configuration before it takes effect.
-pub fn check_level(level: &str) -> Result<(), String> {
-    filter(level).map(drop)
-}
-
 /// The subscriber for one writer.
 fn subscriber<W>(
     settings: &LogSettings,
@@ -91,7 +85,7 @@ where
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(filter(&settings.level)?);
+    let (filter, handle) = reload::Layer::<Targets, Registry>::new(filter(&settings.level)?);
     // A log that cannot be written must not become a panic, which reporting it on a closed
     // standard error would be.
     let layer = tracing_subscriber::fmt::layer()
@@ -113,27 +107,8 @@ where
     Ok((Registry::default().with(filter).with(layer), control))
 }
 
-/// Reads a level (`info`) or a filter (`weir=debug,info`).
-///
-/// Stricter than [`EnvFilter`], which takes a mistyped level for the name of a module and then
-/// shows everything of that module and nothing else.
-fn filter(text: &str) -> Result<EnvFilter, String> {
-    let remedy = "use off, error, warn, info, debug or trace, or a filter such as weir=debug,info";
-    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
-    for directive in &directives {
-        // The library takes an empty level for `error`.
-        let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
-        let of_module = directive
-            .rsplit_once('=')
-            // Without a module, `[` names spans, of which weir has none: nothing would be shown.
-            .is_some_and(|(module, level)| !module.starts_with('[') && is_level(level));
-        if !is_level(directive) && !of_module {
-            return Err(format!("`{directive}` is not a log level; {remedy}"));
-        }
-    }
-    EnvFilter::builder()
-        .parse(directives.join(","))
-        .map_err(|error| format!("`{text}` is not a log filter ({error}); {remedy}"))
+fn filter(text: &str) -> Result<Targets, String> {
+    log_filter(text).map_err(|part| format!("`{part}` is not a log level; {LOG_LEVEL_REMEDY}"))
 }
 
 #[cfg(test)]
@@ -236,7 +211,7 @@ pub(super) mod tests {
             "weir::proxy=trace",
             "info, hyper=warn",
         ] {
-            assert_eq!(check_level(good), Ok(()), "{good}");
+            assert_eq!(filter(good).map(drop), Ok(()), "{good}");
         }
         for bad in [
             "",
@@ -244,12 +219,14 @@ pub(super) mod tests {
             "weir",
             "weir=",
             "weir=loud",
+            "=info",
+            "weir gate=info",
             "[span]=info",
             "weir[{a=b}]",
             "info,",
             "debug;info",
         ] {
-            assert!(check_level(bad).is_err(), "{bad}");
+            assert!(filter(bad).is_err(), "{bad}");
         }
     }
 }

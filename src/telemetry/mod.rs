@@ -40,7 +40,7 @@ pub use labels::{ConnectionError, Rule, Source, TlsFailure, UpstreamError, WaitE
 pub use metrics::{Account, Metrics, Totals};
 use overload::Overload;
 pub use policy::PolicyFigures;
-pub use settings::{Labels, LogFormat, LogSettings};
+pub use settings::{LOG_LEVEL_REMEDY, Labels, LogFormat, LogSettings, log_filter};
 use shadow::WouldReject;
 use throttle::Throttle;
 

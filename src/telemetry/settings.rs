@@ -1,5 +1,7 @@
 //! What can be set about logs and metrics.
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
 /// What the configuration gives labels their values from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
@@ -12,7 +14,7 @@ pub struct Labels {
 /// What is logged, and how it looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// A level (`info`) or a filter in the syntax of tracing's `EnvFilter` (`weir=debug,info`).
+    /// A level (`info`), or levels by module (`info,weir::gate=debug`): see [`log_filter`].
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
@@ -30,4 +32,37 @@ pub enum LogFormat {
     Json,
     /// Readable.
     Text,
+}
+
+/// How to write what [`log_filter`] reads.
+pub const LOG_LEVEL_REMEDY: &str =
+    "write off, error, warn, info, debug or trace, or per module info,weir::gate=debug";
+
+/// Reads a level (`info`) or levels by module (`info,weir::gate=debug`). The error is the part that
+/// is neither.
+///
+/// Stricter than [`Targets`], which takes a mistyped level for the name of a module and then shows
+/// everything of that module and nothing else. There are no spans to filter by, so tracing's
+/// `EnvFilter` would add nothing but its regular expressions.
+pub fn log_filter(text: &str) -> Result<Targets, &str> {
+    let mut filter = Targets::new();
+    for part in text.split(',').map(str::trim) {
+        // The library takes an empty level for `error`.
+        let level = |text: &str| text.parse().ok().filter(|_: &LevelFilter| !text.is_empty());
+        filter = match part.rsplit_once('=') {
+            None => filter.with_default(level(part).ok_or(part)?),
+            Some((module, of)) if is_module(module) => {
+                filter.with_target(module, level(of).ok_or(part)?)
+            }
+            Some(_) => return Err(part),
+        };
+    }
+    Ok(filter)
+}
+
+/// Whether this may be a path of modules, such as `weir::gate`.
+fn is_module(text: &str) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_');
+    text.split("::").all(is_word)
 }
