@@ -10,7 +10,7 @@
 //! ```text
 //!              ┌──────────────────────────── weir ────────────────────────────┐
 //!  clients ───▶│ proxy: sniff → head → gate? ──permit──▶ forward → stream both │───▶ backend
-//!  (h1, h2)    │                        │  └─ waits: channel → scheduler       │  (h1, h2c,
+//!  (h1, h2)    │                        │  └─ waits: channel → policy          │  (h1, h2c,
 //!              │                        └──── reject: 503 / RESOURCE_EXHAUSTED │   TCP, Unix)
 //!              │ admin: /livez /readyz /metrics /status /config                │
 //!              └───────────────────────────────────────────────────────────────┘

@@ -26,8 +26,6 @@ use super::waiter::{Order, Waiter};
 
 /// What a request is thought to take before anything is measured, in µs. Settled at its end.
 const UNMEASURED_MICROS: u64 = 1000;
-/// The wait until it is measured, where it follows the measure.
-const UNMEASURED_WAIT: Duration = Duration::from_secs(1);
 
 /// A line of a class: of first attempts or retries, and of which tenant.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +56,7 @@ pub(super) struct Class<W> {
 impl<W: Waiter> Class<W> {
     pub(super) fn new(settings: ClassSettings, policy: &Settings, place: u64) -> Self {
         let exact_max = policy.tenants.map(|tenants| tenants.exact_max);
-        let max_wait = match settings.max_wait {
-            MaxWait::Fixed(wait) => wait,
-            MaxWait::Auto => UNMEASURED_WAIT,
-        };
+        let max_wait = settings.max_wait.at_first();
         let seed = policy.seed.wrapping_add(place);
         let codel = (settings.codel == Switch::On).then(|| CodelRule::unmeasured(max_wait));
         Self {

@@ -28,8 +28,8 @@ pub use cost::{
     BodyLength, COST_FLOOR_BYTES, Cost, CostRule, CostSource, Oversize, TooLarge, units,
 };
 pub use hint::{
-    Alone, GRPC_UNITS, Hint, Hints, TENANT_MAX, TIMEOUT_MAX, bytes, grpc_timeout, number, tenant,
-    timeout,
+    Alone, GRPC_UNITS, Hint, Hints, TENANT_MAX, TIMEOUT_MAX, bytes, grpc_timeout, is_grpc, number,
+    tenant, timeout,
 };
 
 /// The names of fields, each once, in lower case: a [`FieldId`] is a place in it.

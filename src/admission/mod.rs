@@ -37,13 +37,14 @@ pub use outcome::Outcome;
 pub use policy::{Policy, PredictionError, Room, Turn, Verdict};
 pub use pressure::{IMPORTANCE_MAX, Ramp};
 pub use reason::RejectReason;
-pub use request::{Attempt, Charge, ClassId, Queued, Request, Sample};
+pub use request::{Attempt, Charge, ClassId, Queued, Request, Sample, end_of_wait};
 pub use retry_after::Pushback;
 pub use retry_budget::{RETRY_WINDOW_SECONDS, RetryBudget, RetryLimits};
 pub use seed::Seed;
 pub use service_time::{COMPLETIONS_MIN, Quantiles, ServiceTime};
 pub use settings::{
-    CLASSES_MAX, ClassSettings, Discipline, Doom, MaxWait, Settings, Switch, TenantSettings,
+    CLASSES_MAX, ClassSettings, DEFAULT_CLASS, Discipline, Doom, MaxWait, Settings, Switch,
+    TenantSettings,
 };
 pub use shadow::{Passage, Shadow};
 pub use tenant::{BUCKETS, HAND, TenantKey};

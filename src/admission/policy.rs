@@ -16,7 +16,7 @@
 //! | tenants: deficit round robin in cost × time | `drr.rs`, `tenant.rs` | not told apart |
 //! | rate and burst per tenant | `token_bucket.rs` | any |
 //! | order, standing queues | `line.rs`, `codel.rs` | oldest first, never cut |
-//! | deadlines: never dispatched late, doomed at the door | `drain_rate.rs`, [`door`] | the first |
+//! | deadlines: never dispatched late; doomed work is refused | `drain_rate.rs`, [`door`], `flow.rs` | the first |
 //! | pressure: importance and length | `pressure.rs` | off |
 //! | retries: below first attempts, a budget | `retry_budget.rs` | any number |
 //! | a large head: backfill, then reserve | [`pick`] | strictly in order |
@@ -24,8 +24,8 @@
 //! What the gate does beside: it works out `wait_until` from [`Policy::max_wait`], lets go of whose
 //! [`Queued::ends`] has come, and calls [`Policy::tick`] a few times per second. Where
 //! [`Settings::asks_everybody`] says no, it may let an arrival in without a look here while nobody
-//! waits and a permit is free. An arrival that finds the lock taken may go down the channel as it
-//! is: whoever has the lock asks [`Policy::arrive`] for it.
+//! waits and a permit is free. Every other arrival goes down the channel as it is: whoever has the
+//! lock asks [`Policy::arrive`] for it.
 //!
 //! **Every decision is O(1) in those who wait** (with tenants over time, see `drr.rs`) and linear in
 //! the classes, of which there are at most [`CLASSES_MAX`]. Nothing is allocated but the queues'
@@ -52,6 +52,9 @@ use super::service_time::{Quantiles, ServiceTime};
 use super::settings::{CLASSES_MAX, Settings};
 use super::token_bucket::TokenBuckets;
 use super::waiter::Waiter;
+
+/// Husks that are too few to bother with.
+const PURGE_FLOOR: usize = 64;
 
 /// What the gate tells of itself, as of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,8 +293,15 @@ impl<W: Waiter> Policy<W> {
         self.blocked.is_none() && self.classes.iter().all(|class| class.len() == 0)
     }
 
-    /// Lets go of every husk. The caller does it when husks are more than half, so that the cost
-    /// of a purge is paid for by the departures that made it necessary.
+    /// Lets go of the husks once they are more than half, if so many still wait: so the cost of it
+    /// is paid for by the departures that made it necessary.
+    pub fn purge_if_mostly_husks(&mut self, waiting: u32) {
+        if self.len() > 2 * waiting as usize + PURGE_FLOOR {
+            self.purge();
+        }
+    }
+
+    /// Lets go of every husk. Linear in all that are held.
     pub fn purge(&mut self) {
         for class in &mut self.classes {
             class.purge();

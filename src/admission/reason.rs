@@ -74,6 +74,28 @@ impl RejectReason {
         }
     }
 
+    /// The HTTP status that it always has; `None` where the configuration decides.
+    #[must_use]
+    pub const fn http_status(self) -> Option<u16> {
+        match self {
+            Self::TenantRate => Some(429),
+            Self::Oversize => Some(413),
+            Self::Draining | Self::Internal => Some(503),
+            _ => None,
+        }
+    }
+
+    /// The `grpc-status` that it always has; `None` where the configuration decides.
+    #[must_use]
+    pub const fn grpc_status(self) -> Option<u16> {
+        match self {
+            Self::Expired => Some(4),
+            Self::Internal => Some(13),
+            Self::Draining => Some(14),
+            _ => None,
+        }
+    }
+
     /// Whether more capacity would have prevented it: what overload is measured by.
     #[must_use]
     pub const fn is_capacity(self) -> bool {
@@ -89,6 +111,18 @@ impl RejectReason {
             | Self::TenantShare
             | Self::RetryBudget => true,
             Self::TenantRate | Self::Oversize | Self::Draining | Self::Internal => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configured_status_is_that_of_overload_and_of_nothing_else() {
+        for reason in RejectReason::ALL {
+            assert_eq!(reason.http_status().is_none(), reason.is_capacity());
         }
     }
 }

@@ -7,6 +7,9 @@ use super::reason::RejectReason;
 use super::tenant::TenantKey;
 use super::waiter::Order;
 
+/// The end of a wait too long for the clock to count.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// A class, by its place in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub u8);
@@ -99,6 +102,13 @@ impl<W> Queued<W> {
             None
         }
     }
+}
+
+/// When so long a wait is over: what a place in the queue is given as its
+/// [`wait_until`](Queued::wait_until).
+#[must_use]
+pub fn end_of_wait(arrived: Instant, max_wait: Duration) -> Instant {
+    arrived.checked_add(max_wait).unwrap_or(arrived + FAR)
 }
 
 /// What a granted request was charged, kept with its permit and given back by

@@ -8,8 +8,11 @@ use super::retry_budget::RetryLimits;
 use super::token_bucket::TenantRate;
 use super::waiter::Order;
 
-/// Classes that there can be at most.
+/// Classes that there can be at most: decisions are linear in them.
 pub const CLASSES_MAX: usize = 32;
+
+/// The name of the first class, which takes what no route assigns.
+pub const DEFAULT_CLASS: &str = "default";
 
 /// In what order a class serves those who wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub enum MaxWait {
 }
 
 impl MaxWait {
-    /// While nothing is measured.
+    /// The wait while nothing is measured.
     #[must_use]
     pub fn at_first(self) -> Duration {
         match self {

@@ -15,15 +15,10 @@ use std::time::{Duration, Instant};
 
 use super::policy::{Policy, Room, Turn, Verdict};
 use super::reason::RejectReason;
-use super::request::{Charge, ClassId, Queued, Request, Sample};
+use super::request::{Charge, ClassId, Queued, Request, Sample, end_of_wait};
 use super::settings::Settings;
 use super::waiter::Waiter;
 use super::what_if::WhatIf;
-
-/// The end of a wait too long for the clock to count.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-/// Husks that are too few to bother with.
-const PURGE_FLOOR: usize = 64;
 
 /// A request that has passed, until it has ended.
 #[derive(Debug)]
@@ -225,8 +220,7 @@ impl Shadow {
             place,
             waiting: waiting.clone(),
         };
-        let wait = self.policy.max_wait(request.class);
-        let until = now.checked_add(wait).unwrap_or(now + FAR);
+        let until = end_of_wait(now, self.policy.max_wait(request.class));
         let entry = Queued {
             predicted,
             ..Queued::new(ghost, request, now, until)
@@ -262,9 +256,7 @@ impl Shadow {
                 Turn::Hold { .. } | Turn::Empty => break,
             }
         }
-        if self.policy.len() > 2 * self.waiting as usize + PURGE_FLOOR {
-            self.policy.purge();
-        }
+        self.policy.purge_if_mostly_husks(self.waiting);
     }
 
     fn granted(&mut self, now: Instant, id: u32, charge: Charge) {

@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 
 use super::parse;
-use super::policy::{Class, DEFAULT_CLASS, Given};
+use super::policy::{Class, Given};
 use super::problem::{Problem, quoted};
 use super::queue::{self, AUTO_WAIT};
 use super::reader::{Complaint, Maybe, Reader};
 use super::route_table::Compiled;
-use crate::admission::{Discipline, MaxWait, Switch};
-
-/// Decisions are linear in the classes.
-const CLASSES_MAX: usize = 32;
+use crate::admission::{CLASSES_MAX, DEFAULT_CLASS, Discipline, MaxWait, Switch};
 
 const WEIGHT_MAX: u32 = 10_000;
 

@@ -46,7 +46,7 @@ use crate::{admin, platform, proxy};
 pub use changes::{Changes, changes};
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use files::Watched;
-pub use policy::{Class, DEFAULT_CLASS, Policy, Tenants};
+pub use policy::{Class, Policy, Tenants};
 pub use problem::{Problem, Problems};
 pub use quantity::{Quantity, show as show_quantity};
 pub(crate) use queue::show_max_wait;

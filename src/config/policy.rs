@@ -17,9 +17,6 @@ use crate::gate::{Mode, Rules};
 use crate::lifecycle::DrainSettings;
 use crate::proxy::{Reject, Trust};
 
-/// The class of what no route takes.
-pub const DEFAULT_CLASS: &str = "default";
-
 /// What decides about requests beyond their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -27,7 +24,7 @@ pub struct Policy {
     pub classifier: Classifier,
     /// The name of each route, where it has one.
     pub routes: Vec<Option<String>>,
-    /// Every class, [`DEFAULT_CLASS`] first.
+    /// Every class, [`DEFAULT_CLASS`](crate::admission::DEFAULT_CLASS) first.
     pub classes: Vec<Class>,
     /// How tenants share; `None` if they are not told apart.
     pub tenants: Option<Tenants>,

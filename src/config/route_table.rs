@@ -1,7 +1,7 @@
 //! Checks routes against classes, budget and each other, and makes the table of them.
 
 use super::hints::{CostParts, Patience};
-use super::policy::{DEFAULT_CLASS, Given};
+use super::policy::Given;
 use super::problem::{Problem, quoted};
 use super::quantity;
 use super::reader::{Complaint, Maybe, Reader};
@@ -9,7 +9,7 @@ use super::routes::{Typed, TypedCost};
 use super::value::distance;
 use crate::admission::classify::{CostRule, Oversize, Plan};
 use crate::admission::route::{Hidden, Routes};
-use crate::admission::{Budget, Decimal};
+use crate::admission::{Budget, DEFAULT_CLASS, Decimal};
 
 /// The table, and what belongs to each route of it.
 pub(super) struct Compiled {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::rules::{Mode, Rules};
-use super::{Core, Gate};
+use super::rules::Rules;
+use super::{Core, Gate, Mode};
 use crate::admission::{Budget, ClassId, PredictionError, Quantiles, RejectReason, UNITS_PER_TASK};
 use crate::sync::atomic::Ordering;
 
-/// The gate's figures at one moment. Each is exact; together they are a snapshot without a lock.
+/// The gate's figures at one moment. Each but the last is exact; together they are a snapshot
+/// without a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// How many default-cost requests may run at once.
@@ -26,8 +27,20 @@ pub struct Snapshot {
     pub queued: u32,
     /// What they are charged of weir's own memory.
     pub queued_bytes: u64,
-    /// How long the oldest of them has waited.
+    /// How long the oldest of them has waited, by the pump's last look at who it is.
     pub oldest_wait: Duration,
+}
+
+/// One class as its gate knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassReading {
+    /// Its weight among the others.
+    pub weight: u32,
+    /// How many of it would have been refused in [`Mode::Shadow`], in the order of
+    /// [`RejectReason::ALL`].
+    pub shadow_rejected: [u64; RejectReason::ALL.len()],
+    /// How long its requests hold their permits, once enough were measured.
+    pub service: Option<Quantiles>,
 }
 
 impl Gate {
@@ -43,6 +56,12 @@ impl Gate {
         self.core.live.load().rules.clone()
     }
 
+    /// Whether nobody is refused.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.core.is_shadow()
+    }
+
     /// The longest that a request of any class may wait now.
     #[must_use]
     pub fn longest_wait(&self) -> Duration {
@@ -50,6 +69,21 @@ impl Gate {
         let classes = (0..).zip(&live.rules.policy.classes);
         let waits = classes.map(|(at, _)| live.max_wait(ClassId(at)));
         waits.max().unwrap_or_default()
+    }
+
+    /// Every class of the rules, in their order.
+    #[must_use]
+    pub fn classes(&self) -> Vec<ClassReading> {
+        let live = self.core.live.load();
+        let classes = (0..).map(ClassId).zip(&live.rules.policy.classes);
+        classes
+            .map(|(class, settings)| ClassReading {
+                weight: settings.weight,
+                shadow_rejected: RejectReason::ALL
+                    .map(|reason| self.shadow_rejected(class, reason)),
+                service: self.service(class),
+            })
+            .collect()
     }
 
     /// How long requests of a class hold their permits, once enough were measured.
@@ -69,7 +103,7 @@ impl Gate {
 
     /// In [`Mode::Shadow`], the units of the smallest limit that would have refused nobody in the
     /// last five minutes, to a fifth; `u64::MAX` if sixteen times the limit would not have been
-    /// enough, 0 in other modes.
+    /// enough. In other modes what was known last, 0 at first.
     #[must_use]
     pub fn enough_units(&self) -> u64 {
         self.core.board.enough_units.load(Ordering::Relaxed)
@@ -110,11 +144,16 @@ impl Gate {
 }
 
 impl Core {
+    pub(super) fn is_shadow(&self) -> bool {
+        self.live.load().rules.mode == Mode::Shadow
+    }
+
     /// Units free. In the shadow nobody takes them, and they are reckoned.
     fn available_units(&self, in_flight_units: u64) -> u64 {
-        match self.live.load().rules.mode {
-            Mode::Enforce => self.semaphore.available_permits() as u64,
-            Mode::Shadow => u64::from(self.limit_units()).saturating_sub(in_flight_units),
+        if self.is_shadow() {
+            u64::from(self.limit_units()).saturating_sub(in_flight_units)
+        } else {
+            self.semaphore.available_permits() as u64
         }
     }
 

@@ -5,8 +5,8 @@
 //!
 //! * The **ledger** is one atomic word of queued count and bytes. Its compare-and-swap *is* the
 //!   decision to queue: there is no gap between a check and an act.
-//! * The **channel** is tokio's unbounded one; tickets go down it to the policy,
-//!   and so does what it learns from: how long permits were held.
+//! * The **channel** is tokio's unbounded one. Tickets go down it to the policy, and so does what it
+//!   learns from: how long permits were held.
 //! * The **pump** moves them from the channel to the pure [`Policy`](crate::admission::Policy), refuses
 //!   whom it refuses and grants permits to whom it picks. Whoever changes something pumps; nobody
 //!   waits for the lock.
@@ -43,27 +43,27 @@ mod figures;
 mod ledger;
 mod permit;
 mod pump;
-mod readings;
 mod resize;
 mod rules;
 mod shadow;
 mod ticket;
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::admission::{Attempt, Budget, CLASSES_MAX, RejectReason, UNITS_PER_TASK, classify};
+use crate::admission::{
+    Attempt, Budget, CLASSES_MAX, RejectReason, UNITS_PER_TASK, classify, end_of_wait,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Semaphore, UnboundedSender, unbounded_channel};
 
 pub use ask::{Arrival, Ask, Cost, Rejected};
-pub use figures::Snapshot;
+pub use figures::{ClassReading, Snapshot};
 use ledger::{Full, Ledger};
 pub use permit::Permit;
 use pump::{Message, Queue};
-pub use readings::ClassReading;
 use rules::{Board, Live};
 pub use rules::{Mode, Rules, Strategy};
 pub use ticket::Waiting;
@@ -113,15 +113,8 @@ struct Core {
 const OPEN: u8 = 0;
 /// Who is in may finish; nobody new.
 const DRAINING: u8 = 1;
-/// A bug: the scheduler panicked. Nobody new, and the queue was let go.
+/// A bug: the policy panicked. Nobody new, and the queue was let go.
 const BROKEN: u8 = 2;
-
-/// The end of a wait too long for the clock to count.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-fn deadline(arrived: Instant, max_wait: Duration) -> Instant {
-    arrived.checked_add(max_wait).unwrap_or(arrived + FAR)
-}
 
 /// Tokio's clock, so that tests with paused time hold here too.
 fn tokio_now() -> Instant {
@@ -214,8 +207,8 @@ impl Gate {
             .try_add(ask.bytes, max_depth, live.rules.max_bytes)
         {
             Ok(()) => {
-                let most = deadline(now, live.max_wait(ask.class));
-                core.enqueue(ask, units, now, most).at_once()
+                let wait_until = end_of_wait(now, live.max_wait(ask.class));
+                core.enqueue(ask, units, now, wait_until).at_once()
             }
             Err(Full::Count) => Arrival::Rejected(RejectReason::QueueDepth.into()),
             Err(Full::Amount) => Arrival::Rejected(RejectReason::QueueBytes.into()),
@@ -268,7 +261,7 @@ impl Gate {
     /// nothing else happens, and the figures of this gate are those of now.
     pub fn tick(&self) {
         let core = &self.core;
-        if !core.queued.is_empty() || core.live.load().rules.mode == Mode::Shadow {
+        if !core.queued.is_empty() || core.is_shadow() {
             core.pump();
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ask::Rejected;
 use super::permit::Right;
-use super::rules::{Rules, Strategy};
+use super::rules::{Rules, Strategy, micros};
 use super::shadow::Beside;
 use super::ticket::Ticket;
 use super::{BROKEN, Core, Permit};
@@ -18,9 +18,6 @@ use crate::sync::{Arc, TryLockError, UnboundedReceiver};
 
 /// Answers gathered under the lock before they are handed out without it.
 const BATCH: usize = 32;
-
-/// Husks that are too few to bother with.
-const PURGE_FLOOR: usize = 64;
 
 /// How often the oldest is looked for where that is a look at each who waits.
 const OLDEST_EVERY: Duration = Duration::from_millis(100);
@@ -189,7 +186,7 @@ impl Core {
         }
         queue.policy.tick(now);
         while answers.len() < BATCH {
-            let room = self.room(0);
+            let room = self.room();
             match queue.policy.pick(now, room.free, room.limit) {
                 Turn::Empty | Turn::Hold { .. } => break,
                 Turn::Refuse(entry, reason) => {
@@ -210,7 +207,7 @@ impl Core {
         self.tell(queue, now);
     }
 
-    /// Lets somebody in, on, or off.
+    /// Lets in who is at the door, or queues or refuses it.
     fn at_the_door(
         self: &Arc<Self>,
         queue: &mut Queue,
@@ -218,36 +215,34 @@ impl Core {
         now: Instant,
         mut entry: Queued<Ticket>,
     ) {
-        let mut room = self.room(1);
-        // In the ledger are also those who have not come yet, and in the policy those who have left.
+        let mut room = self.room();
+        // In the ledger are also this one and those who have not come yet, and in the policy those
+        // who have left.
+        room.waiting = room.waiting.saturating_sub(1);
         if room.waiting == 0 {
             queue.policy.purge();
         }
         let held = u32::try_from(queue.policy.len()).unwrap_or(u32::MAX);
         room.waiting = room.waiting.min(held);
-        let mut verdict = queue.policy.arrive(now, &entry.request, room);
-        if let Verdict::Admit(charge) = verdict {
-            if let Some(permit) = self.try_permit(charge.units(), now) {
-                return self.grant(queue, answers, now, entry, permit, charge);
+        entry.predicted = match queue.policy.arrive(now, &entry.request, room) {
+            Verdict::Admit(charge) => {
+                if let Some(permit) = self.try_permit(charge.units(), now) {
+                    return self.grant(queue, answers, now, entry, permit, charge);
+                }
+                queue.policy.undo(charge);
+                None
             }
-            queue.policy.undo(charge);
-            verdict = Verdict::Queue(None);
-        }
-        match verdict {
-            Verdict::Queue(_) if queue.strategy == Strategy::Immediate => {
-                self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
-            }
-            Verdict::Queue(_) if queue.max_depth > 0 && room.waiting >= queue.max_depth => {
-                self.refuse(answers, entry.waiter, RejectReason::QueueDepth, None);
-            }
-            Verdict::Queue(predicted) => {
-                entry.predicted = predicted;
-                queue.policy.push(entry);
-            }
-            Verdict::Admit(_) => unreachable!("it was let in above"),
+            Verdict::Queue(predicted) => predicted,
             Verdict::Reject(reason, pushback) => {
-                self.refuse(answers, entry.waiter, reason, Some(pushback));
+                return self.refuse(answers, entry.waiter, reason, Some(pushback));
             }
+        };
+        if queue.strategy == Strategy::Immediate {
+            self.refuse(answers, entry.waiter, RejectReason::NoPermit, None);
+        } else if queue.max_depth > 0 && room.waiting >= queue.max_depth {
+            self.refuse(answers, entry.waiter, RejectReason::QueueDepth, None);
+        } else {
+            queue.policy.push(entry);
         }
     }
 
@@ -330,30 +325,26 @@ impl Core {
         }
     }
 
-    /// What there is, of which `coming` have not been at the door yet.
-    fn room(&self, coming: u32) -> Room {
+    /// What there is.
+    fn room(&self) -> Room {
         let idle = self.semaphore.available_permits();
         Room {
             free: u32::try_from(idle).unwrap_or(u32::MAX),
             limit: self.limit_units(),
-            waiting: self.queued.read().0.saturating_sub(coming),
+            waiting: self.queued.read().0,
         }
     }
 
     /// Clears up, and puts what can be seen from outside where it is read.
     fn tell(&self, queue: &mut Queue, now: Instant) {
         let policy = &mut queue.policy;
-        let (waiting, _) = self.queued.read();
-        if policy.len() > 2 * waiting as usize + PURGE_FLOOR {
-            policy.purge();
-        }
+        policy.purge_if_mostly_husks(self.queued.read().0);
         if !policy.tells_tenants_apart()
             || now.saturating_duration_since(queue.looked) >= OLDEST_EVERY
         {
             queue.looked = now;
             let oldest = policy.oldest().map_or(u64::MAX, |arrived| {
-                let micros = arrived.saturating_duration_since(self.epoch).as_micros();
-                u64::try_from(micros).unwrap_or(u64::MAX - 1)
+                micros(arrived.saturating_duration_since(self.epoch))
             });
             self.oldest.store(oldest, Ordering::Release);
         }

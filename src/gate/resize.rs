@@ -21,8 +21,7 @@ impl Gate {
             let old = core.limit_units();
             let new = budget.limit_units();
             core.budget.store(std::sync::Arc::new(budget));
-            core.limit_units
-                .store(budget.limit_units(), Ordering::Release);
+            core.limit_units.store(new, Ordering::Release);
             if new >= old {
                 core.grow(new - old);
             } else {

@@ -1,7 +1,7 @@
 //! What the gate is told to do, and what of it and of what was measured is read without a lock.
 
-// Not those of `crate::sync`: nothing is decided by figures that are only shown, and the model
-// checker need not try when they are read.
+// Not those of `crate::sync`: these figures are shown, or say how long somebody may wait. Whenever
+// they are read, the gate holds, and the model checker need not try it.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -198,6 +198,7 @@ impl Board {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+/// Whole microseconds; a time too long for them counts as the longest they can say.
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

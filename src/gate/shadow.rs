@@ -16,10 +16,9 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Beside {
     shadow: Shadow,
-    classes: u8,
     /// Who has passed, by number.
     passages: HashMap<u64, Passage>,
-    /// What is on the board already.
+    /// What is on the board already, class by class.
     told: Vec<[u64; RejectReason::ALL.len()]>,
 }
 
@@ -30,12 +29,10 @@ impl Beside {
             return None;
         }
         let queues = rules.strategy == Strategy::Queue;
-        let classes = rules.policy.classes.len();
         Some(Self {
             shadow: Shadow::new(rules.policy.clone(), queues, limit_units, now),
-            classes: u8::try_from(classes).expect("at most 32 classes"),
             passages: HashMap::new(),
-            told: vec![[0; RejectReason::ALL.len()]; classes],
+            told: vec![[0; RejectReason::ALL.len()]; rules.policy.classes.len()],
         })
     }
 
@@ -56,7 +53,7 @@ impl Beside {
     /// Lets everything happen that was to happen until now, and puts it on the board.
     pub(super) fn tell(&mut self, now: Instant, board: &Board) {
         self.shadow.advance(now);
-        for (class, told) in (0..self.classes).map(ClassId).zip(&mut self.told) {
+        for (class, told) in (0..).map(ClassId).zip(&mut self.told) {
             for (reason, told) in RejectReason::ALL.into_iter().zip(told) {
                 let refused = self.shadow.refused(class, reason);
                 if refused > *told {

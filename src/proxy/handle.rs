@@ -27,7 +27,7 @@ use super::record::Record;
 use super::settings::Settings;
 use crate::admission::classify::BodyLength;
 use crate::admission::{Attempt, ClassId, RejectReason};
-use crate::gate::{Arrival, Ask, Cost, Mode, Permit, Rejected};
+use crate::gate::{Arrival, Ask, Cost, Permit, Rejected};
 
 /// What a request that waits costs weir over HTTP/1.1: its connection with the touched half of
 /// hyper's read buffer, its task and its head. Measured: 11.9 KiB of resident memory each with 500
@@ -245,7 +245,7 @@ enum Admission {
 async fn admit(connection: &Connection, record: &mut Record, ask: &Ask) -> Admission {
     let gate = &connection.shared.gate;
     let client = &connection.client;
-    if record.is_born_expired() && gate.rules().mode == Mode::Enforce {
+    if record.is_born_expired() && !gate.is_shadow() {
         return Admission::Rejected(RejectReason::Expired.into());
     }
     match gate.arrive(record.arrived_at(), ask) {

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::metrics::{add, get};
-use super::names::DEFAULT_CLASS;
-use crate::admission::{CLASSES_MAX, ClassId, Outcome, RejectReason};
+use crate::admission::{CLASSES_MAX, ClassId, DEFAULT_CLASS, Outcome, RejectReason};
 
 /// As many as there can be at once, and as many again of earlier configurations.
 const ROWS: usize = 2 * CLASSES_MAX;

@@ -51,9 +51,6 @@ pub struct MetricSpec {
     pub unit: Unit,
 }
 
-/// The value of the `class` label of what no route takes.
-pub const DEFAULT_CLASS: &str = "default";
-
 /// The values of the `phase` label of [`PHASE`], in the order of the phases.
 pub const PHASES: [&str; 4] = ["serving", "lame_duck", "draining", "stopped"];
 

@@ -8,13 +8,15 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use super::GateBody;
-use crate::admission::{Pushback, RejectReason, Seed};
+use crate::admission::{Pushback, RejectReason, Seed, classify};
 use crate::gate::{Gate, Rejected};
 
 const REASON: HeaderName = HeaderName::from_static("weir-reject-reason");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+/// The `grpc-status` of a reject that has none of its own.
+const RESOURCE_EXHAUSTED: u16 = 8;
 
 /// How a client wants to be answered.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,7 @@ impl Dialect {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let kind = request.headers().get(CONTENT_TYPE);
         Self {
-            is_grpc: kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            is_grpc: kind.is_some_and(|kind| classify::is_grpc(kind.as_bytes())),
             version: request.version(),
         }
     }
@@ -128,7 +130,8 @@ where
         let mut response = Response::new(GateBody::own(None));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, grpc_status(reason));
+        let code = reason.grpc_status().unwrap_or(RESOURCE_EXHAUSTED);
+        headers.insert(GRPC_STATUS, code.into());
         headers.insert(GRPC_PUSHBACK, pushback.grpc_millis().into());
         if let Ok(words) = HeaderValue::try_from(words) {
             headers.insert(GRPC_MESSAGE, words);
@@ -159,18 +162,7 @@ fn after_a_wait(gate: &Gate) -> Pushback {
 }
 
 fn status(reason: RejectReason) -> StatusCode {
-    match reason {
-        RejectReason::TenantRate => StatusCode::TOO_MANY_REQUESTS,
-        RejectReason::Oversize => StatusCode::PAYLOAD_TOO_LARGE,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    }
-}
-
-fn grpc_status(reason: RejectReason) -> HeaderValue {
-    HeaderValue::from_static(match reason {
-        RejectReason::Expired => "4",
-        RejectReason::Draining => "14",
-        RejectReason::Internal => "13",
-        _ => "8",
-    })
+    let own = reason.http_status();
+    let own = own.and_then(|status| StatusCode::from_u16(status).ok());
+    own.unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
 }

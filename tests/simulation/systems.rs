@@ -16,8 +16,8 @@ pub(crate) enum System {
     /// `maxconn` and `timeout queue 1s`.
     Haproxy,
     Envoy,
-    /// weir as it comes: in order of arrival, one second.
-    WeirDefault,
+    /// weir without a rule of its own: in order of arrival, one second.
+    WeirPlain,
     /// The same with `CoDel`, still in order of arrival.
     WeirCodel,
     /// All of it: what a case asks for on top of `CoDel` and adaptive order.
@@ -31,7 +31,7 @@ impl System {
         Self::FifoDepth,
         Self::Haproxy,
         Self::Envoy,
-        Self::WeirDefault,
+        Self::WeirPlain,
         Self::WeirCodel,
         Self::Weir,
     ];
@@ -43,7 +43,7 @@ impl System {
             Self::FifoDepth => "FIFO, depth 10×",
             Self::Haproxy => "HAProxy maxconn",
             Self::Envoy => "Envoy adaptive",
-            Self::WeirDefault => "weir, defaults",
+            Self::WeirPlain => "weir, plain queue",
             Self::WeirCodel => "weir, CoDel FIFO",
             Self::Weir => "weir, all on",
         }
@@ -70,7 +70,7 @@ impl System {
             Self::FifoDepth => Box::new(Fifo::with_depth(permits, 10 * permits as usize)),
             Self::Haproxy => Box::new(Fifo::haproxy(permits, SECOND)),
             Self::Envoy => Box::new(AdaptiveConcurrency::new(seed)),
-            Self::WeirDefault => Box::new(Weir::new(permits, plain(Switch::Off))),
+            Self::WeirPlain => Box::new(Weir::new(permits, plain(Switch::Off))),
             Self::WeirCodel => Box::new(Weir::new(permits, plain(Switch::On))),
             Self::Weir => Box::new(Weir::new(
                 permits,

@@ -127,6 +127,12 @@ pub fn timeout(value: &[u8], alone: Alone) -> Option<Duration> {
     (!timeout.is_zero() && timeout <= TIMEOUT_MAX).then_some(timeout)
 }
 
+/// Whether a `content-type` is that of a gRPC call.
+#[must_use]
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.starts_with(b"application/grpc")
+}
+
 /// The grammar of `grpc-timeout` has no more digits than these.
 const GRPC_DIGITS_MAX: usize = 8;
 

@@ -1,8 +1,9 @@
 //! The door: who is let in, may wait, or is refused before it costs anything.
 //!
 //! In this order, the cheapest and surest first: the tenant's rate; a permit, if nobody waits and
-//! one is free; the deadline that has passed; the retry budget; doomed work; importance under
-//! pressure; the length of the queue; the tenant's share of it.
+//! one is free; the deadline that has passed, or is too near even without a wait; the retry budget;
+//! a deadline too near for the wait; importance under pressure; the length of the queue; the tenant's
+//! share of it.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,6 @@ use super::super::pressure;
 use super::super::reason::RejectReason;
 use super::super::request::{Attempt, Charge, Request, work};
 use super::super::retry_after::Pushback;
-use super::super::service_time::Quantiles;
 use super::super::settings::Switch;
 use super::super::waiter::{Order, Waiter};
 use super::{Policy, Room, Verdict};
@@ -34,8 +34,6 @@ impl<W: Waiter> Policy<W> {
             // for nobody would be let in to show that it is not.
             return Verdict::Admit(self.admit(now, request, room.limit));
         }
-        let doomed =
-            !expired && self.is_doomed(now, request, at, Duration::ZERO, |known| known.p10);
         if !free {
             // Somebody wants a permit and there is none: also when it is refused, and nobody waits,
             // what comes back tells how fast. Or after a stall all would look doomed for ever.
@@ -45,7 +43,7 @@ impl<W: Waiter> Policy<W> {
         let predicted = self.predict(at, request, flow, room);
         let refusal = if expired {
             Some(RejectReason::Expired)
-        } else if doomed {
+        } else if self.is_doomed(now, request, at, Duration::ZERO) {
             // Hardly anybody was ever served in what is left to it, even at once.
             Some(RejectReason::Doomed)
         } else {
@@ -129,7 +127,7 @@ impl<W: Waiter> Policy<W> {
             return Some(RejectReason::RetryBudget);
         }
         if let Some(predicted) = predicted {
-            if self.is_doomed(now, request, at, predicted, |known| known.p10) {
+            if self.is_doomed(now, request, at, predicted) {
                 return Some(RejectReason::Doomed);
             }
             if self.is_cut_off(request, at, room) {
@@ -150,15 +148,8 @@ impl<W: Waiter> Policy<W> {
         None
     }
 
-    /// Whether so long a wait and such a service time are more than what is left.
-    fn is_doomed(
-        &self,
-        now: Instant,
-        request: &Request,
-        at: usize,
-        predicted: Duration,
-        quantile: impl Fn(Quantiles) -> Duration,
-    ) -> bool {
+    /// Whether so long a wait and even a short service time are more than what is left.
+    fn is_doomed(&self, now: Instant, request: &Request, at: usize, predicted: Duration) -> bool {
         let (Some(doom), Some(deadline)) = (self.settings.doom, request.deadline) else {
             return false;
         };
@@ -166,7 +157,7 @@ impl<W: Waiter> Policy<W> {
             return false;
         };
         let wait = predicted.saturating_mul(doom.wait_percent) / 100;
-        wait + quantile(service) > deadline.saturating_duration_since(now)
+        wait + service.p10 > deadline.saturating_duration_since(now)
     }
 
     /// By the wait of the whole queue: what makes room for the important is the unimportant that

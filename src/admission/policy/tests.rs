@@ -9,7 +9,7 @@ mod shadow;
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use super::super::request::Request;
@@ -45,9 +45,9 @@ struct Gate {
     /// By number.
     waiting: BTreeMap<usize, (Client, Request, Instant)>,
     /// The ends of waits, also of those that are over.
-    ends: std::collections::BinaryHeap<Reverse<(Instant, usize)>>,
-    /// By the end, latest first.
-    running: std::collections::BinaryHeap<Reverse<(Instant, usize)>>,
+    ends: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// By the end, earliest first.
+    running: BinaryHeap<Reverse<(Instant, usize)>>,
     charges: BTreeMap<usize, (Charge, Instant)>,
     services: BTreeMap<usize, Duration>,
     sent: usize,
@@ -70,8 +70,8 @@ impl Gate {
             limit: permits * UNITS_PER_TASK,
             held: 0,
             waiting: BTreeMap::new(),
-            ends: std::collections::BinaryHeap::new(),
-            running: std::collections::BinaryHeap::new(),
+            ends: BinaryHeap::new(),
+            running: BinaryHeap::new(),
             charges: BTreeMap::new(),
             services: BTreeMap::new(),
             sent: 0,
@@ -164,10 +164,7 @@ impl Gate {
                 }
             }
         }
-        // As the gate's pump does.
-        if self.policy.len() > 2 * self.waiting.len() + 64 {
-            self.policy.purge();
-        }
+        self.policy.purge_if_mostly_husks(self.room().waiting);
     }
 
     /// Lets time pass until then, and everything happen that is due.

@@ -137,12 +137,7 @@ pub(in crate::proxy) fn rejected(
     let settings = &settings.reject;
     let words = RejectWords::of(reason);
     let mut response = if dialect.is_grpc {
-        let code = match reason {
-            RejectReason::Expired => 4,
-            RejectReason::Draining => 14,
-            RejectReason::Internal => 13,
-            _ => settings.grpc_status,
-        };
+        let code = reason.grpc_status().unwrap_or(settings.grpc_status);
         grpc(fields, numbers::value(code.into()), words.detail.clone())
     } else {
         plain(fields, dialect, status, words.text, words.json)
@@ -193,16 +188,12 @@ fn envoy_field(wanted: EnvoyField, reason: RejectReason) -> Option<HeaderName> {
 
 /// The HTTP status of a reject.
 fn reject_status(settings: &Settings, class: ClassId, reason: RejectReason) -> StatusCode {
-    match reason {
-        RejectReason::TenantRate => StatusCode::TOO_MANY_REQUESTS,
-        RejectReason::Oversize => StatusCode::PAYLOAD_TOO_LARGE,
-        RejectReason::Draining | RejectReason::Internal => StatusCode::SERVICE_UNAVAILABLE,
-        _ => {
-            let statuses = &settings.statuses;
-            let status = statuses.get(usize::from(class.0));
-            status.copied().unwrap_or(settings.reject.status)
-        }
-    }
+    let own = reason.http_status();
+    let own = own.and_then(|status| StatusCode::from_u16(status).ok());
+    own.unwrap_or_else(|| {
+        let status = settings.statuses.get(usize::from(class.0));
+        status.copied().unwrap_or(settings.reject.status)
+    })
 }
 
 /// A request that weir does not pass on, whoever asks and whenever.

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, request};
 
-use crate::admission::classify::{Classifier, FieldId};
+use crate::admission::classify::{self, Classifier, FieldId};
 use crate::admission::route::{Asked, Fields};
 
 /// A classifier with the names of the fields that it asks for. Replaced on reload.
@@ -133,7 +133,7 @@ pub fn asked<'a>(
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+        .is_some_and(|kind| classify::is_grpc(kind.as_bytes()))
 }
 
 #[cfg(test)]

@@ -103,21 +103,13 @@ impl Pool {
         self: &Arc<Self>,
         settings: &Settings,
     ) -> Result<Http1, ProxyError> {
-        self.within(settings, async {
-            loop {
-                let freed = self.next_freed();
-                if let Some(room) = self.try_room() {
-                    return connect_http1(settings, room).await;
-                }
-                let elsewhere = (0..self.shards.len())
-                    .find_map(|shard| self.take_idle(shard, settings, Instant::now()));
-                if let Some(connection) = elsewhere {
-                    return Ok(connection);
-                }
-                // Whoever waits here has a permit, so that not every connection can be busy.
+        self.new_http1(settings, || {
+            let elsewhere = self.take_any_idle(settings);
+            if elsewhere.is_none() {
+                // Whoever waits then has a permit, so that not every connection can be busy.
                 self.close_idle_http2();
-                freed.await;
             }
+            elsewhere
         })
         .await
     }
@@ -127,15 +119,31 @@ impl Pool {
         self: &Arc<Self>,
         settings: &Settings,
     ) -> Result<Http1, ProxyError> {
+        self.new_http1(settings, || {
+            // Some idle connection, stale as the last one most likely, gives up its room.
+            if !self.close_idle_http1(settings) {
+                self.close_idle_http2();
+            }
+            None
+        })
+        .await
+    }
+
+    /// A new connection; at the bound what there is `instead`, or else room for one once some comes
+    /// free.
+    async fn new_http1(
+        self: &Arc<Self>,
+        settings: &Settings,
+        instead: impl Fn() -> Option<Http1>,
+    ) -> Result<Http1, ProxyError> {
         self.within(settings, async {
             loop {
                 let freed = self.next_freed();
                 if let Some(room) = self.try_room() {
                     return connect_http1(settings, room).await;
                 }
-                // Some idle connection, stale as the last one most likely, gives up its room.
-                if !self.close_idle_http1(settings) {
-                    self.close_idle_http2();
+                if let Some(connection) = instead() {
+                    return Ok(connection);
                 }
                 freed.await;
             }
@@ -253,10 +261,15 @@ impl Pool {
         None
     }
 
-    /// Gives up an idle HTTP/1.1 connection, whose room is then free once its socket is closed.
-    fn close_idle_http1(&self, settings: &Settings) -> bool {
+    /// An idle HTTP/1.1 connection of whatever worker.
+    fn take_any_idle(&self, settings: &Settings) -> Option<Http1> {
         let now = Instant::now();
-        (0..self.shards.len()).any(|shard| self.take_idle(shard, settings, now).is_some())
+        (0..self.shards.len()).find_map(|shard| self.take_idle(shard, settings, now))
+    }
+
+    /// Gives one up, whose room is then free once its socket is closed.
+    fn close_idle_http1(&self, settings: &Settings) -> bool {
+        self.take_any_idle(settings).is_some()
     }
 
     /// The same with one of HTTP/2 that carries no stream.

@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::{BASE_ENV, effective, file, load_file, with_env, with_sets};
-use weir::admission::{Discipline, MaxWait};
-use weir::config::{DEFAULT_CLASS, Loaded};
+use weir::admission::{DEFAULT_CLASS, Discipline, MaxWait};
+use weir::config::Loaded;
 
 const TOML: &str = r#"
 [memory]

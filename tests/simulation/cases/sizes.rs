@@ -64,7 +64,7 @@ fn sizes(system: System, seed: u64) -> Tally {
     let mean_cost = LARGE_SHARE * LARGE + 1.0 - LARGE_SHARE;
     let capacity = f64::from(PERMITS) / MEAN / mean_cost;
     let permits = match system {
-        System::WeirDefault | System::WeirCodel | System::Weir => PERMITS,
+        System::WeirPlain | System::WeirCodel | System::Weir => PERMITS,
         _ => (f64::from(PERMITS) / mean_cost) as u32,
     };
     let plan = Plan {

@@ -198,9 +198,7 @@ impl Server for Weir {
                 Turn::Hold { .. } | Turn::Empty => break,
             }
         }
-        if self.policy.len() > 2 * self.waiting as usize + 64 {
-            self.policy.purge();
-        }
+        self.policy.purge_if_mostly_husks(self.waiting);
         None
     }
 

@@ -197,9 +197,9 @@ proptest! {
     }
 
     /// A purge changes nobody's turn in one line, without CoDel, which may learn of it sooner that
-    /// somebody gave up, and without backfill, which looks at a number of entries. (A tenant or a class of which all have left keeps
-    /// its place in the round until its turn comes, or until a purge; and the door knows those who
-    /// left by their share only.)
+    /// somebody gave up, and without backfill, which looks at a number of entries. (A tenant or a
+    /// class of which all have left keeps its place in the round until its turn comes, or until a
+    /// purge; and the door knows those who left by their share only.)
     #[test]
     fn a_purge_changes_nobody_s_turn(
         mut settings in any_settings(), permits in 1_u32..5,

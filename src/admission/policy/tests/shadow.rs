@@ -84,7 +84,7 @@ fn enforced(settings: &Settings, permits: u32, trace: &[Sent]) -> Vec<u64> {
 fn shadowed(settings: &Settings, permits: u32, trace: &[Sent]) -> Vec<u64> {
     let start = Instant::now();
     let mut shadow = Shadow::new(settings.clone(), true, permits * UNITS_PER_TASK, start);
-    let mut ends = std::collections::BTreeMap::new();
+    let mut ends = BTreeMap::new();
     let mut now = start;
     let finish = |shadow: &mut Shadow, ends: &mut BTreeMap<_, _>, until: Option<Instant>| {
         while let Some(((at, number), _)) = ends.first_key_value()
