@@ -303,6 +303,9 @@ impl<W: Waiter> Policy<W> {
 
     /// Lets go of every husk. Linear in all that are held.
     pub fn purge(&mut self) {
+        if self.is_empty() {
+            return;
+        }
         for class in &mut self.classes {
             class.purge();
         }

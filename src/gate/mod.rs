@@ -45,6 +45,7 @@ mod permit;
 mod pump;
 mod resize;
 mod rules;
+mod sampling;
 mod shadow;
 mod ticket;
 
@@ -97,8 +98,9 @@ struct Core {
     live: ArcSwap<Live>,
     /// What `live` says of [`Rules::is_door_open`], for arrivals that need nothing else of it.
     is_door_open: AtomicBool,
-    /// Whether service times are known: then a sample of those that did not wait is enough.
-    is_measured: AtomicBool,
+    /// Of the permits that nobody waited for, one in so many tells how long it was held. Where
+    /// somebody waits, and where the policy has charged it, each tells.
+    one_in_tells: AtomicU32,
     board: Board,
     /// Counts who passed in the shadow.
     passes: AtomicU64,
@@ -155,7 +157,7 @@ impl Gate {
                 oldest: AtomicU64::new(u64::MAX),
                 state: AtomicU8::new(OPEN),
                 is_door_open: AtomicBool::new(rules.is_door_open()),
-                is_measured: AtomicBool::new(false),
+                one_in_tells: AtomicU32::new(1),
                 live: ArcSwap::from_pointee(Live::new(rules)),
                 board: Board::new(),
                 passes: AtomicU64::new(0),
@@ -258,10 +260,12 @@ impl Gate {
     }
 
     /// To be called a few times per second: so that a backend that stands still is noticed while
-    /// nothing else happens, and the figures of this gate are those of now.
+    /// nothing else happens, and the figures of this gate are those of now. With few requests after
+    /// many, each tells again how long it took.
     pub fn tick(&self) {
         let core = &self.core;
-        if !core.queued.is_empty() || core.is_shadow() {
+        let is_sampled = core.one_in_tells.load(Ordering::Relaxed) > 1;
+        if is_sampled || !core.queued.is_empty() || core.is_shadow() {
             core.pump();
         }
     }

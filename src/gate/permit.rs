@@ -8,10 +8,6 @@ use crate::admission::{Charge, ClassId, Sample};
 use crate::sync::Arc;
 use crate::sync::atomic::{Ordering, fence};
 
-/// Of the permits that nobody waited for, one in so many tells how long it was held, once service
-/// times are known. Where somebody waits, and where the policy has charged it, each tells.
-const SAMPLED: u32 = 16;
-
 /// The right to occupy the backend. Dropping it gives it back, whatever the reason for the drop;
 /// it is not `Clone`, so it comes back exactly once.
 #[derive(Debug)]
@@ -78,9 +74,7 @@ impl Permit {
         let stands_for = match right {
             Right::Charged(_) | Right::Passed(_) => 1,
             Right::Free if !self.core.queued.is_empty() => 1,
-            Right::Free if !self.core.is_measured.load(Ordering::Relaxed) => 1,
-            Right::Free if self.is_sampled() => SAMPLED,
-            Right::Free => 0,
+            Right::Free => self.stands_for(),
         };
         if stands_for > 0 {
             self.core.send(Message::Finished(Finished {
@@ -95,15 +89,21 @@ impl Permit {
         stands_for > 0
     }
 
+    /// For how many that nobody waited for this one tells how long it was held; 0 if it does not.
     /// By the moment at which it was given: as good as chance, and nothing shared is written.
-    fn is_sampled(&self) -> bool {
+    fn stands_for(&self) -> u32 {
         let core = &self.core;
+        let one_in = core.one_in_tells.load(Ordering::Relaxed);
+        if one_in == 1 {
+            return 1;
+        }
         let nanos = self
             .since
             .saturating_duration_since(core.epoch)
             .subsec_nanos();
         // Fibonacci hashing (Knuth, TAOCP 3, 6.4).
-        nanos.wrapping_mul(0x9e37_79b9) < u32::MAX / SAMPLED
+        let tells = nanos.wrapping_mul(0x9e37_79b9) < u32::MAX / one_in;
+        if tells { one_in } else { 0 }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::ask::Rejected;
 use super::permit::Right;
 use super::rules::{Rules, Strategy, micros};
+use super::sampling::Sampling;
 use super::shadow::Beside;
 use super::ticket::Ticket;
 use super::{BROKEN, Core, Permit};
@@ -59,6 +60,7 @@ pub(super) struct Queue {
     beside: Option<Beside>,
     /// When the oldest was last looked for.
     looked: Instant,
+    sampling: Sampling,
 }
 
 impl Queue {
@@ -75,6 +77,7 @@ impl Queue {
             max_depth: rules.max_depth,
             beside: Beside::new(rules, limit_units, now),
             looked: now,
+            sampling: Sampling::new(now),
         }
     }
 }
@@ -293,6 +296,7 @@ impl Core {
         let held = now.saturating_duration_since(since);
         match finished.right {
             Right::Free => {
+                queue.sampling.told();
                 queue
                     .policy
                     .observed(now, class, units, held, sample, stands_for);
@@ -313,7 +317,6 @@ impl Core {
             self.live
                 .load()
                 .set_max_wait(class, queue.policy.max_wait(class));
-            self.is_measured.store(true, Ordering::Relaxed);
         }
     }
 
@@ -349,6 +352,8 @@ impl Core {
             self.oldest.store(oldest, Ordering::Release);
         }
         self.board.set_prediction(policy.prediction_error());
+        let one_in = queue.sampling.one_in(now);
+        self.one_in_tells.store(one_in, Ordering::Relaxed);
         if let Some(beside) = &mut queue.beside {
             beside.tell(now, &self.board);
         }
