@@ -107,7 +107,8 @@ where
     Ok((Registry::default().with(filter).with(layer), control))
 }
 
-fn filter(text: &str) -> Result<Targets, String> {
+/// Reads a level or a filter, or says in plain words what is wrong with it.
+pub(crate) fn filter(text: &str) -> Result<Targets, String> {
     log_filter(text).map_err(|part| format!("`{part}` is not a log level; {LOG_LEVEL_REMEDY}"))
 }
 

@@ -146,7 +146,7 @@ fn hooks(seen: &Arc<Seen>) -> Hooks {
             let _ = drains.drains.fetch_add(1, Ordering::Relaxed);
         }),
         set_level: Box::new(move |level| {
-            crate::telemetry::log_filter(level).map_err(str::to_owned)?;
+            crate::telemetry::log::filter(level)?;
             levels
                 .levels
                 .lock()
