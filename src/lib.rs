@@ -118,8 +118,8 @@
 //! * `CoDel` differs from the design's (and folly's): a queue stands by the time that its oldest was
 //!   delayed *and* only while somebody gives up; by delay alone it refused bursts and closed loops that
 //!   a plain queue serves in time. With that it is the default, and so is the adaptive order.
-//! * Of requests that nobody waits for, so many tell the policy how long they took that it hears of some
-//!   2,000 in a second, at lower rates of each: all others take a permit without a look at it.
+//! * Of requests that nobody waits for, one in sixteen tells the policy how long it took, once service
+//!   times are known, and fewer at high rates: all others take a permit without a look at it.
 //! * Where classes or tenants are told apart, every arrival goes down the channel: the pump asks the
 //!   policy, and mostly answers before the arrival looks.
 //! * In shadow mode a request holds no units of the semaphore, and the bounds of the queue by number and

@@ -346,8 +346,9 @@ impl<W: Waiter> Policy<W> {
         self.classes[self.place(class)].quantiles()
     }
 
-    /// The service times of all classes together.
-    fn overall(&self) -> Option<Quantiles> {
+    /// The service times of all classes together, once enough were measured.
+    #[must_use]
+    pub fn overall(&self) -> Option<Quantiles> {
         match &self.service {
             Some(all) => all.quantiles(),
             None => self.classes[0].quantiles(),

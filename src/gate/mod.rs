@@ -67,6 +67,7 @@ pub use permit::Permit;
 use pump::{Message, Queue};
 use rules::{Board, Live};
 pub use rules::{Mode, Rules, Strategy};
+use sampling::COMMON;
 pub use ticket::Waiting;
 
 /// Admission to one backend. Cheap to clone; all clones are the same gate.
@@ -261,10 +262,10 @@ impl Gate {
 
     /// To be called a few times per second: so that a backend that stands still is noticed while
     /// nothing else happens, and the figures of this gate are those of now. With few requests after
-    /// many, each tells again how long it took.
+    /// many, more of them tell again how long they took.
     pub fn tick(&self) {
         let core = &self.core;
-        let is_sampled = core.one_in_tells.load(Ordering::Relaxed) > 1;
+        let is_sampled = core.one_in_tells.load(Ordering::Relaxed) > COMMON;
         if is_sampled || !core.queued.is_empty() || core.is_shadow() {
             core.pump();
         }

@@ -352,7 +352,7 @@ impl Core {
             self.oldest.store(oldest, Ordering::Release);
         }
         self.board.set_prediction(policy.prediction_error());
-        let one_in = queue.sampling.one_in(now);
+        let one_in = queue.sampling.one_in(now, policy.overall().is_some());
         self.one_in_tells.store(one_in, Ordering::Relaxed);
         if let Some(beside) = &mut queue.beside {
             beside.tell(now, &self.board);

@@ -1,14 +1,16 @@
-//! How many of the permits that nobody waited for tell how long they were held: all while there
-//! are few of them, and the fewer the more there are, so that it costs next to nothing.
+//! How many of the permits that nobody waited for tell how long they were held: all until service
+//! times are known, then one in sixteen, and fewer the more there are: it costs next to nothing.
 
 use std::time::{Duration, Instant};
 
 /// What is looked at as one.
-const WINDOW: Duration = Duration::from_millis(100);
-/// With more than this in a window, half as many do: 2,000 in a second know enough.
-const MANY: u32 = 200;
+const WINDOW: Duration = Duration::from_millis(500);
+/// With more than this in a window, half as many do: 200 in a second know enough.
+const MANY: u32 = 100;
 /// With fewer, twice as many.
-const FEW: u32 = 50;
+const FEW: u32 = 25;
+/// Of so many, one does where there are few.
+pub(super) const COMMON: u32 = 16;
 /// Of more than this many, one always does.
 const RAREST: u32 = 1024;
 
@@ -26,7 +28,7 @@ impl Sampling {
         Self {
             begun: now,
             told: 0,
-            one_in: 1,
+            one_in: COMMON,
         }
     }
 
@@ -36,13 +38,16 @@ impl Sampling {
     }
 
     /// Of how many one is to tell from now on.
-    pub(super) fn one_in(&mut self, now: Instant) -> u32 {
+    pub(super) fn one_in(&mut self, now: Instant, is_measured: bool) -> u32 {
+        if !is_measured {
+            return 1;
+        }
         if self.told > MANY {
             self.one_in = (self.one_in * 2).min(RAREST);
         } else if now.saturating_duration_since(self.begun) < WINDOW {
             return self.one_in;
         } else if self.told < FEW {
-            self.one_in = (self.one_in / 2).max(1);
+            self.one_in = (self.one_in / 2).max(COMMON);
         }
         (self.begun, self.told) = (now, 0);
         self.one_in
@@ -66,33 +71,35 @@ mod tests {
                     told += u32::from(milli + 1000 >= millis);
                 }
             }
-            one_in = sampling.one_in(now);
+            one_in = sampling.one_in(now, true);
         }
         (told, one_in)
     }
 
     #[test]
-    fn all_tell_while_they_are_few_and_enough_when_they_are_many() {
+    fn enough_tell_when_they_are_many_and_one_in_sixteen_when_they_are_few() {
         let start = Instant::now();
         let mut sampling = Sampling::new(start);
-        assert_eq!(run(&mut sampling, start, 3000, 1), (1000, 1), "1,000/s");
+        assert_eq!(sampling.one_in(start, false), 1, "nothing is known yet");
+        let (told, one_in) = run(&mut sampling, start, 3000, 1);
+        assert_eq!((told, one_in), (62, COMMON), "1,000/s");
 
         let later = start + Duration::from_secs(10);
-        let (told, one_in) = run(&mut sampling, later, 3000, 100);
-        assert!((500..2500).contains(&told), "of 100,000/s {told} told");
-        assert!((32..=256).contains(&one_in), "{one_in}");
+        let (told, one_in) = run(&mut sampling, later, 5000, 100);
+        assert!((50..=250).contains(&told), "of 100,000/s {told} told");
+        assert!(one_in >= 256, "{one_in}");
 
-        // A second after it has become quiet each tells again.
+        // Some seconds after it has become quiet it is as it was.
         let quiet = later + Duration::from_secs(10);
-        assert_eq!(run(&mut sampling, quiet, 1000, 0), (0, 1));
+        assert_eq!(run(&mut sampling, quiet, 6000, 0), (0, COMMON));
     }
 
     #[test]
     fn some_tell_whatever_the_rate() {
         let start = Instant::now();
         let mut sampling = Sampling::new(start);
-        let (told, one_in) = run(&mut sampling, start, 2000, 10_000);
+        let (told, one_in) = run(&mut sampling, start, 2000, 1000);
         assert_eq!(one_in, RAREST);
-        assert!(told > 5_000, "of 10,000,000/s {told} told");
+        assert!(told > 500, "of 1,000,000/s {told} told");
     }
 }
