@@ -67,7 +67,6 @@ pub use permit::Permit;
 use pump::{Message, Queue};
 use rules::{Board, Live};
 pub use rules::{Mode, Rules, Strategy};
-use sampling::COMMON;
 pub use ticket::Waiting;
 
 /// Admission to one backend. Cheap to clone; all clones are the same gate.
@@ -265,7 +264,7 @@ impl Gate {
     /// many, more of them tell again how long they took.
     pub fn tick(&self) {
         let core = &self.core;
-        let is_sampled = core.one_in_tells.load(Ordering::Relaxed) > COMMON;
+        let is_sampled = core.one_in_tells.load(Ordering::Relaxed) > sampling::COMMON;
         if is_sampled || !core.queued.is_empty() || core.is_shadow() {
             core.pump();
         }

@@ -6,10 +6,9 @@ use super::support::client::Client;
 use super::support::raw::{Leave, Raw, get};
 use super::support::{SOON, Setup, Weir, backend};
 
-/// What is promised, and for how long the host of a virtual machine was seen to take its cores away:
-/// who looks from outside waits for that, too.
+/// What is promised, and what one look costs on a busy machine.
 const NOTICED: Duration = Duration::from_millis(250);
-const LOOKING: Duration = Duration::from_millis(750);
+const LOOKING: Duration = Duration::from_millis(150);
 
 const NEVER: &str = "/?sleep_ms=600000";
 
